@@ -1,0 +1,170 @@
+"""What every broker must tell about a queue, in one vocabulary.
+
+A backend wraps a Dramatiq broker that exists already: how its queues look from outside, what its dead letters are, which of
+its errors pass by themselves. `backend_for` finds it from the broker, so nothing else names a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from littleq.errors import BackendError
+from littleq.job import Death
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+
+    from littleq.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where the jobs of a queue went since its first one; each number only grows.
+
+    Retries, due delayed jobs, recovered and replayed jobs are the same job again and are not counted twice.
+    """
+
+    admitted: int = 0
+    done: int = 0
+    skipped: int = 0
+    purged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TruthTable:
+    """A queue from outside, at one instant.
+
+    Attributes:
+        ready: jobs that a worker could start now.
+        in_flight: held by a live worker, prefetched or running.
+        delayed: waiting for their due time.
+        dead: dead-lettered and kept.
+        orphaned: held by a worker that is gone.
+        oldest_age: seconds since the oldest ready job became ready; None when none is ready or none is stamped.
+        accounts: read at the same instant; None where the broker cannot keep them.
+        approximate: names of the fields above that are not exact.
+    """
+
+    queue: str
+    ready: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    dead: int = 0
+    orphaned: int = 0
+    oldest_age: float | None = None
+    accounts: Accounts | None = None
+    approximate: frozenset[str] = frozenset()
+
+    @property
+    def number_in_system(self) -> int:
+        """L: jobs that wait or run now; delayed and dead ones do neither."""
+        return self.ready + self.in_flight + self.orphaned
+
+    @property
+    def imbalance(self) -> int | None:
+        """Admitted minus accounted for: 0 when conservation holds, > 0 jobs lost, < 0 jobs from elsewhere."""
+        if self.accounts is None:
+            return None
+        accounted = self.number_in_system + self.delayed + self.dead
+        accounts = self.accounts
+        return accounts.admitted - accounted - accounts.done - accounts.skipped - accounts.purged
+
+
+class Inspector(Protocol):
+    """Reads queues; changes nothing."""
+
+    def queues(self) -> set[str]:
+        """Names of all queues the broker's server knows, without delay and dead-letter queues."""
+        ...
+
+    def truth(self, queues: Collection[str]) -> Mapping[str, TruthTable]:
+        """The truth table of each queue, in one round trip."""
+        ...
+
+    def depths(self, queues: Collection[str]) -> Mapping[str, int]:
+        """L of each queue: jobs that wait or run. Cheap: it is read several times a second while a queue is sent to."""
+        ...
+
+    def strangers(self, queue: str) -> int:
+        """Jobs now in the queue, delayed or dead that never passed LittleQ. Scans the queue: slow."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One dead job, as listed and shown."""
+
+    letter_id: str  # what replay and purge take
+    queue: str
+    actor: str
+    message_id: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    died_at: float
+    death: Death
+
+
+class DeadLetterStore(Protocol):
+    """The dead jobs of one broker."""
+
+    def letters(self, queue: str) -> Iterator[DeadLetter]:
+        """All dead jobs of a queue, oldest first, streamed."""
+        ...
+
+    def get(self, queue: str, letter_id: str) -> DeadLetter | None: ...
+
+    def replay(self, queue: str, letter_id: str) -> bool:
+        """Put one dead job back to its queue with a fresh set of attempts; False when it was not there (any more)."""
+        ...
+
+    def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
+        """Delete dead jobs for good; how many were there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A broker, as the rest of LittleQ sees it.
+
+    Attributes:
+        exact_depth: the depth can be read in memory at each send; elsewhere it is sampled.
+        transient_errors: exceptions of the broker's client that mean "not now", never "never".
+        extend: prepare the broker for the stack: exact accounts, what its own consumers lack. Called once, by `install`.
+    """
+
+    name: str
+    inspector: Inspector
+    dead_letters: DeadLetterStore
+    exact_depth: bool
+    transient_errors: tuple[type[BaseException], ...]
+    extend: Callable[[Config], None]
+
+
+def backend_for(broker: Broker) -> Backend:
+    """The backend of a Dramatiq broker.
+
+    Raises:
+        BackendError: LittleQ has none for this class of broker.
+    """
+    from dramatiq.brokers.stub import StubBroker
+
+    if isinstance(broker, StubBroker):
+        from littleq.backends.stub import stub_backend
+
+        return stub_backend(broker)
+    try:
+        from dramatiq.brokers.redis import RedisBroker
+    except ImportError:  # pragma: no cover - the core install brings redis
+        pass
+    else:
+        if isinstance(broker, RedisBroker):
+            from littleq.backends.redis import redis_backend
+
+            return redis_backend(broker)
+    raise BackendError(
+        f"LittleQ has no backend for {type(broker).__module__}.{type(broker).__qualname__}: "
+        "use dramatiq's RedisBroker or StubBroker, or a subclass of one."
+    )

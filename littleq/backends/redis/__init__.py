@@ -1,0 +1,47 @@
+"""Redis and Valkey: Dramatiq's RedisBroker on any server, and an embedded one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from littleq.backends.base import Backend
+from littleq.backends.redis.dead_letters import RedisDeadLetters
+from littleq.backends.redis.inspector import RedisInspector
+from littleq.backends.redis.stock import TRANSIENT_ERRORS, extend
+from littleq.backends.redis.urls import redis_client
+
+if TYPE_CHECKING:
+    from dramatiq.brokers.redis import RedisBroker
+
+    from littleq.config import Config
+
+#: A worker not heard of for this long is dead, in milliseconds (Dramatiq: 60 s).
+HEARTBEAT_TIMEOUT_MS = 15_000
+#: Commands out of a million that look for dead workers (Dramatiq: 1000, minutes on a quiet system). An idle consumer's polls alone
+#: are several a second, so with this a look is due within seconds.
+MAINTENANCE_CHANCE = 50_000
+
+
+def build_redis_broker(config: Config) -> RedisBroker:
+    """Dramatiq's RedisBroker on the server of `config.url`, which `embedded://` starts if it must."""
+    from dramatiq.brokers.redis import RedisBroker
+
+    return RedisBroker(
+        client=redis_client(config.url),
+        namespace=config.namespace,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        maintenance_chance=MAINTENANCE_CHANCE,
+    )
+
+
+def redis_backend(broker: RedisBroker) -> Backend:
+    """The backend of a RedisBroker."""
+    return Backend(
+        name="redis",
+        inspector=RedisInspector(broker),
+        dead_letters=RedisDeadLetters(broker),
+        exact_depth=False,
+        transient_errors=TRANSIENT_ERRORS,
+        extend=partial(extend, broker),
+    )

@@ -1,0 +1,58 @@
+-- The truth table of queues, all read at one instant.
+--
+-- KEYS[1] namespace; ARGV[1] heartbeat timeout (ms), ARGV[2] how many messages to look at for the oldest, then queue names.
+-- Returns JSON: {now = s, queues = {name = {ready, in_flight, orphaned, delayed, dead, accounts, looked_at, samples}}},
+-- where samples are messages at both ends of the list: shutdown, recovery and promotion push to the tail what is old, so
+-- the head is not always the oldest.
+-- Invariant: ready + in_flight + orphaned = every message of the queue, unless the server lost part of its data.
+
+local namespace, timeout, look = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call("TIME")
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local expired = now * 1000 - timeout
+local workers = redis.call("ZRANGE", namespace .. ":__heartbeats__", 0, -1, "WITHSCORES")
+
+local function truth(queue)
+    local list = namespace .. ":" .. queue
+    local in_flight, orphaned = 0, 0
+    for i = 1, #workers, 2 do
+        local held = redis.call("SCARD", namespace .. ":__acks__." .. workers[i] .. "." .. queue)
+        if tonumber(workers[i + 1]) <= expired then
+            orphaned = orphaned + held
+        else
+            in_flight = in_flight + held
+        end
+    end
+    local ready = redis.call("LLEN", list)
+    local ids = redis.call("LRANGE", list, 0, look - 1)
+    if ready > look then
+        for _, id in ipairs(redis.call("LRANGE", list, math.max(look, ready - look), -1)) do
+            ids[#ids + 1] = id
+        end
+    end
+    local samples = {}
+    for i, id in ipairs(ids) do
+        samples[i] = redis.call("HGET", list .. ".msgs", id) or ""
+    end
+    local accounts = {}
+    local counted = redis.call("HGETALL", "littleq:" .. namespace .. ":" .. queue .. ":accounts")
+    for i = 1, #counted, 2 do
+        accounts[counted[i]] = tonumber(counted[i + 1])
+    end
+    return cjson.encode({
+        ready = ready,
+        in_flight = in_flight,
+        orphaned = orphaned,
+        delayed = redis.call("HLEN", list .. ".DQ.msgs"),
+        dead = redis.call("ZCARD", list .. ".XQ"),
+        accounts = accounts,
+        now = now,
+    }), samples
+end
+
+local answer = {}
+for i = 3, #ARGV do
+    local row, samples = truth(ARGV[i])
+    answer[#answer + 1] = { row, samples }
+end
+return answer

@@ -1,0 +1,164 @@
+"""Option types and options that commands share, and the session they open.
+
+Heavy imports (Dramatiq, Redis, pydantic) wait until a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+
+    from littleq.backends.base import Backend
+    from littleq.config import Config
+    from littleq.ledger.base import Ledger
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|min|h)?")
+_RATE = re.compile(rf"{_NUMBER}\s*(?:/\s*(s|m|min|h))?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SCHEMES = ("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "stub")
+
+
+class Duration(click.ParamType):
+    """`50ms`, `2s`, `1m`, or a bare number of seconds; to seconds, above 0."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        found = _DURATION.fullmatch(value.strip())
+        seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} is not a duration above 0: give one such as 50ms, 2s or 1m.", param, ctx)
+        return seconds
+
+
+class Rate(click.ParamType):
+    """`20/s`, `600/min`, `5/h`, or a bare number per second; to 1/s, above 0."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        found = _RATE.fullmatch(value.strip())
+        rate = float(found[1]) / _SECONDS[found[2] or "s"] if found else 0.0
+        if not 0 < rate < math.inf:
+            self.fail(f"{value!r} is not a rate above 0: give one such as 20/s or 600/min.", param, ctx)
+        return rate
+
+
+class BrokerURL(click.ParamType):
+    """`HOST:PORT`, or any URL that `url` in the configuration takes."""
+
+    name = "host:port|url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        scheme, separator, rest = text.partition("://")
+        if separator:
+            if scheme not in _SCHEMES:
+                legal = ", ".join(f"{name}://" for name in _SCHEMES)
+                self.fail(f"{_shown(scheme)!r} is not a scheme LittleQ knows: give one of {legal}.", param, ctx)
+            return text
+        host, colon, port = text.rpartition(":") if ":" in _shown(text) else (text, "", "6379")
+        legal_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+        if not legal_port or not host or re.search(r"[\s/]", _shown(text)):
+            self.fail(
+                f"{_shown(text)!r} is not an address: give HOST:PORT, such as localhost:6379, or a redis:// URL.",
+                param,
+                ctx,
+            )
+        return f"redis://{host}:{port}"
+
+
+def _shown(text: str) -> str:
+    """An address without its user and password, which must never reach a message."""
+    return text.rpartition("@")[2]
+
+
+DURATION = Duration()
+RATE = Rate()
+BROKER_URL = BrokerURL()
+
+
+def connection_options(command: Command) -> Command:
+    """`--redis` and `--config`, as `url` and `config_file`."""
+    redis = click.option(
+        "--redis",
+        "url",
+        type=BROKER_URL,
+        metavar="HOST:PORT|URL",
+        help="The broker's server, instead of the configured one.",
+    )
+    config = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The configuration, instead of the littleq.toml that is found.",
+    )
+    return redis(config(command))
+
+
+def queues_option(help_text: str) -> Callable[[Command], Command]:
+    """`--queue`, repeatable, as `queues`."""
+    return click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE", help=help_text)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command that reads queues works with."""
+
+    config: Config
+    broker: Broker
+    backend: Backend
+    ledger: Ledger
+
+    def queues(self, wanted: tuple[str, ...]) -> list[str]:
+        """The wanted queues, or all that are configured or known to the server, sorted.
+
+        Raises:
+            click.UsageError: a wanted queue is neither configured nor known.
+        """
+        known = self.backend.inspector.queues() | set(self.config.queues)
+        for name in wanted:
+            if name not in known:
+                raise click.UsageError(unknown_queue(name, known))
+        return list(dict.fromkeys(wanted)) or sorted(known)
+
+
+def unknown_queue(name: str, known: set[str]) -> str:
+    """One sentence about a queue that nobody declared."""
+    legal = ", ".join(sorted(known)) or "none yet: start a worker, or name one in littleq.toml"
+    return f"No queue is called {name!r}; known queues: {legal}."
+
+
+def load_config(url: str | None, config_file: Path | None) -> Config:
+    """The configuration, with what the command line overrides."""
+    from littleq.config_sources import load_config as load
+
+    return load(path=config_file, overrides={"url": url} if url else {})
+
+
+def session(url: str | None, config_file: Path | None) -> Session:
+    """Configuration, broker, its backend and the ledger, with the command line's overrides applied."""
+    from littleq.backends import build_broker
+    from littleq.backends.base import backend_for
+    from littleq.ledger import open_ledger
+
+    config = load_config(url, config_file)
+    broker = build_broker(config)
+    return Session(config, broker, backend_for(broker), open_ledger(config))

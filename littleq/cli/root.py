@@ -1,0 +1,148 @@
+"""The root command: finds commands when they are asked for, and turns every error into one sentence and an exit code.
+
+    0    done            2    bad input, or a server that does not answer
+    1    the answer is   130  Ctrl-C
+         "no" (audit)    141  whoever read the output has gone away
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+import click
+
+#: Where each command is, and its line in `littleq --help`: kept here so that the help imports none of them.
+COMMANDS = {
+    "worker": ("littleq.cli.worker", "Run workers for the actors of a module."),
+    "producer": ("littleq.cli.producer", "Send jobs at a chosen rate, and tell what became of them."),
+    "monitor": ("littleq.cli.monitor", "Watch queues against their service levels."),
+    "dlq": ("littleq.cli.dlq", "List, show, replay and purge dead letters."),
+    "audit": ("littleq.cli.audit", "Check that every admitted job is accounted for."),
+    "exporter": ("littleq.cli.exporter", "Serve the metrics of the whole fleet."),
+    "config": ("littleq.cli.config", "Show and check the configuration."),
+}
+
+USAGE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+
+_USERINFO = re.compile(r"//[^/@\s]*@")
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]}.{cmd_name} is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from littleq import __version__
+
+        click.echo(f"littleq {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def cli() -> None:
+    """Service levels for Dramatiq task queues.
+
+    Say what a queue promises ("a realtime job waits at most 1 s") in littleq.toml; LittleQ admits, times and
+    retries so that the promise holds. These commands run it, load it, and look at it.
+
+    \b
+    Start here, with nothing but a module of actors:
+      littleq worker actors --queue realtime         one terminal
+      littleq producer --queue realtime --rate 20/s  another
+      littleq monitor                                a third
+
+    Settings come from littleq.toml, then LITTLEQ_* variables, then options; `littleq config show` tells which won.
+    """
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command line; the exit code. Only a bug of ours shows a traceback."""
+    try:
+        code = cli.main(args=list(argv), prog_name="littleq", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, and would complain about it then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+    except click.UsageError as error:
+        _complain(_usage(error))
+    except click.ClickException as error:
+        _complain(error.format_message())
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        _complain(sentence)
+    return USAGE
+
+
+def explain(error: BaseException) -> str | None:
+    """One sentence for an error that is no bug of ours, without secrets; None for one that is."""
+    from littleq.errors import LittleQError
+
+    if isinstance(error, LittleQError):
+        return without_secrets(str(error))
+    if is_connection_error(error):
+        reason = without_secrets(str(error)).rstrip(".") or type(error).__name__
+        return f"The server does not answer ({reason}): start it, or name another with --redis HOST:PORT."
+    return None
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Whether it says that a server is away, refuses us or is not ready: nothing that a retry may not cure."""
+    from dramatiq.errors import BrokerConnectionError
+
+    from littleq.ledger.base import LedgerUnavailable
+
+    kinds: list[type[BaseException]] = [ConnectionError, TimeoutError, BrokerConnectionError, LedgerUnavailable]
+    if "redis" in sys.modules:
+        from redis.exceptions import RedisError
+
+        kinds.append(RedisError)
+    return isinstance(error, tuple(kinds))
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the user and password of every URL taken out.
+
+    >>> without_secrets("cannot reach redis://me:hunter2@db:6379/0")
+    'cannot reach redis://***@db:6379/0'
+    """
+    return _USERINFO.sub("//***@", text)
+
+
+def _usage(error: click.UsageError) -> str:
+    sentence = error.format_message().replace("\n", " ")
+    return f"{sentence} See {error.ctx.command_path} --help." if error.ctx else sentence
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"littleq: {sentence}", err=True)

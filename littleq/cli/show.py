@@ -1,0 +1,109 @@
+"""How the command line writes numbers: short, aligned, the unit always there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_BARS = "▁▂▃▄▅▆▇█"
+NOTHING = "–"
+
+
+def seconds(value: float | None) -> str:
+    """A duration in the unit that suits it.
+
+    >>> [seconds(v) for v in (0.0, 0.00042, 0.0123, 1.234, 75, 7260, 200000, None)]
+    ['0 s', '0.42 ms', '12.3 ms', '1.23 s', '75 s', '2 h 1 min', '2 d 8 h', '–']
+    """
+    if value is None or math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞"
+    if value <= 0:
+        return "0 s"
+    if value < 0.9995:
+        return f"{_digits(value * 1000)} ms"
+    if value < 120:
+        return f"{_digits(value)} s"
+    if value < 3600:
+        return _pair(value, 60, "min", 1, "s")
+    if value < 86400:
+        return _pair(value, 3600, "h", 60, "min")
+    return _pair(value, 86400, "d", 3600, "h")
+
+
+def _pair(value: float, big: int, big_unit: str, small: int, small_unit: str) -> str:
+    whole = round(value / small) * small
+    rest = whole % big // small
+    return f"{whole // big} {big_unit}" + (f" {rest} {small_unit}" if rest else "")
+
+
+def number(value: float | None) -> str:
+    """A count or a mean: whole when it is, three digits when it is not.
+
+    >>> [number(v) for v in (0, 7, 3.14159, 1234567, 2.0, None)]
+    ['0', '7', '3.14', '1,234,567', '2', '–']
+    """
+    if value is None or math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞"
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else _digits(value)
+
+
+def rate(value: float | None) -> str:
+    """Jobs per second.
+
+    >>> rate(19.96), rate(0), rate(None)
+    ('20/s', '0/s', '–')
+    """
+    return NOTHING if value is None else f"{number(float(_digits(value)))}/s"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent.
+
+    >>> percent(0.5), percent(0.0012), percent(1), percent(None)
+    ('50 %', '0.12 %', '100 %', '–')
+    """
+    return NOTHING if share is None else f"{number(float(_digits(share * 100)))} %"
+
+
+def counted(value: int, noun: str) -> str:
+    """`1 job`, `1,200 jobs`."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits at most, no trailing zeros, no exponent."""
+    if value == 0:
+        return "0"
+    places = min(6, max(0, 2 - math.floor(math.log10(abs(value)))))
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def sparkline(values: Sequence[float | None], width: int, top: float | None = None) -> str:
+    """The last `width` values as bars, scaled to `top` or their maximum; a gap where nothing is known.
+
+    >>> sparkline([0, 1, 2, None, 4], 8)
+    '   ▁▂▄ █'
+    """
+    shown = values[-width:] if width > 0 else []
+    highest = max((value for value in shown if value is not None), default=0.0)
+    scale = max(highest, top or 0.0) or 1.0
+    bars = (
+        " " if value is None else _BARS[min(7, max(0, math.ceil(value / scale * 8) - 1))] for value in shown
+    )
+    return "".join(bars).rjust(width)
+
+
+def bar(share: float, width: int) -> str:
+    """A bar filled to `share`, in eighths of a cell, padded to `width`.
+
+    >>> bar(0.5, 4), bar(0.03, 4), bar(2, 3)
+    ('██  ', '▏   ', '███')
+    """
+    eighths = min(width * 8, max(0, math.ceil(share * width * 8)))
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width)

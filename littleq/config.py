@@ -1,0 +1,261 @@
+"""What a user can set: one frozen `SLAQueueConfig` per queue and one `Config` per process.
+
+Values are checked when they are made, strictly: text is not a number, nor is `True`. A wrong one raises
+`ConfigurationError` in one sentence. Where they may come from, and which source wins, is the subject of
+`littleq.config_sources`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
+
+from littleq.config_contradictions import config_contradictions, queue_contradictions
+from littleq.config_messages import InvalidSettings, problems_in, setting_names, show
+from littleq.redaction import redact_url
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+
+AdmissionMode = Literal["contract", "capacity", "off"]
+Criticality = Literal["critical", "default", "sheddable"]
+Jitter = Literal["full", "equal", "decorrelated"]
+OnOverload = Literal["shed", "defer", "divert"]
+SLAOn = Literal["wait", "sojourn"]
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Route = Literal["retry", "dead", "skip"]
+QueueName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-zA-Z_][a-zA-Z0-9._-]*$",  # Dramatiq's own rule
+        description="a queue name (letters, digits, `_`, `-` and `.`, a letter or `_` first)",
+    ),
+]
+ExceptionName = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")]
+BrokerURL = Annotated[
+    str,
+    Field(
+        pattern=r"^(embedded|redis|rediss|valkey|valkeys|unix|stub)://",
+        description="a URL that begins with embedded://, redis://, rediss://, valkey://, valkeys://, unix:// "
+        "or stub://",
+    ),
+]
+
+#: Dramatiq's own defaults, kept so that installing LittleQ changes no schedule by itself.
+DEFAULT_MAX_RETRIES = 20
+DEFAULT_MIN_BACKOFF_SECONDS = 15.0
+DEFAULT_MAX_BACKOFF_SECONDS = 7 * 86400.0
+
+#: The whole limit for everything but `sheddable`: L = λ × SLA then means what it says for a user who
+#: never heard of criticality. Lower `default` to keep room for `critical`.
+DEFAULT_CRITICALITY_SHARES: Mapping[Criticality, float] = {
+    "critical": 1.0,
+    "default": 1.0,
+    "sheddable": 0.5,
+}
+
+_STRICT = ConfigDict(extra="forbid", validate_default=True, strict=True)
+
+
+class FrozenDict(dict[Key, Item]):
+    """A dict that refuses changes, so that a configuration can be hashed and shared between threads.
+
+    Not a `MappingProxyType`: that can neither be hashed (before Python 3.12) nor pickled.
+    """
+
+    def __hash__(self) -> int:  # type: ignore[override]  # dict declares None, for it can change
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)  # the default fills an empty one item by item
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a configuration cannot be changed: make another one, with dataclasses.replace")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = setdefault = pop = popitem = clear = _refuse
+
+
+Shares = Annotated[Mapping[Criticality, Share], AfterValidator(FrozenDict)]
+Routes = Annotated[Mapping[ExceptionName, Route], AfterValidator(FrozenDict)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SLAQueueConfig:
+    """The service level of one queue, and how it is kept.
+
+    Args:
+        name: the Dramatiq queue.
+        arrival_rate: declared λ, first-time sends per second; > 0. Needed by admission `contract`.
+        sla_seconds: the promise: a job waits (or, with `sla_on="sojourn"`, is done) within it; > 0.
+        jobs_per_worker: jobs that one worker process can hold within the SLA, running and waiting; used
+            until a service time has been measured; >= 1.
+        scale_threshold: share of the queue limit above which the queue wants more workers; (0, 1].
+        max_retries: attempts after the first, before a failing job is dead-lettered; >= 0.
+        percentile: share of jobs that the promise covers, in percent; (0, 100).
+        sla_on: `wait` (ready to start) or `sojourn` (ready to done).
+        admission: `contract` limits the queue to λ_declared × SLA, `capacity` to what the live workers can
+            start within the SLA, `off` to nothing. Default: `contract` where `arrival_rate` is set, else
+            `capacity`.
+        on_overload: `shed` raises `Overloaded`, `defer` enqueues with a delay, `divert` sends to `divert_to`.
+        divert_to: the queue that takes what `divert` refuses.
+        criticality_shares: share of the limit open to `critical`, `default` and `sheddable` messages.
+        jitter: how retries are spread: `full`, `equal` or `decorrelated`.
+        min_backoff_seconds, max_backoff_seconds: bounds of the backoff, before jitter; > 0.
+        retry_budget: retries per first attempt that keep their backoff; beyond it they wait longer; >= 0.
+        retry_routes: exception name (`TimeoutError`, `package.module.Error`) to `retry`, `dead` or `skip`.
+        concurrency: most jobs of this queue that one process runs or holds at a time; None: no bound.
+        min_workers, max_workers: bounds of the fleet, in worker processes.
+        service_time_seconds: a hint for S, used until it has been measured; > 0.
+
+    Raises:
+        ConfigurationError: a value is of the wrong type or out of range.
+
+    >>> SLAQueueConfig("realtime", arrival_rate=20, sla_seconds=1).admission_mode
+    'contract'
+    """
+
+    name: QueueName
+    arrival_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    sla_seconds: Seconds = 60.0
+    jobs_per_worker: PositiveInt = 8
+    scale_threshold: Share = 0.8
+    max_retries: Annotated[int, Field(ge=0)] = DEFAULT_MAX_RETRIES
+    percentile: Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)] = 99.0
+    sla_on: SLAOn = "wait"
+    admission: AdmissionMode | None = None
+    on_overload: OnOverload = "shed"
+    divert_to: QueueName | None = None
+    criticality_shares: Shares = field(default_factory=FrozenDict)
+    jitter: Jitter = "full"
+    min_backoff_seconds: Seconds = DEFAULT_MIN_BACKOFF_SECONDS
+    max_backoff_seconds: Seconds = DEFAULT_MAX_BACKOFF_SECONDS
+    retry_budget: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    retry_routes: Routes = field(default_factory=FrozenDict)
+    concurrency: PositiveInt | None = None
+    min_workers: Annotated[int, Field(ge=0)] = 0
+    max_workers: PositiveInt = 10
+    service_time_seconds: Seconds | None = None
+
+    #: Names of the settings that were given; a lower source may set the others.
+    given: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _checked(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, ArgsKwargs):  # inside a Config, which reports it as its own
+            return handler(values)
+        given = dict(zip(setting_names(cls), values.args, strict=False)) | (values.kwargs or {})
+        place = f"SLAQueueConfig({show(given['name'])})" if "name" in given else "SLAQueueConfig"
+        try:
+            made = handler(values)
+        except ValidationError as error:
+            raise InvalidSettings.at(place, problems_in(error, cls)) from None
+        object.__setattr__(made, "given", frozenset(given))
+        if problems := list(queue_contradictions(made)):
+            raise InvalidSettings.at(place, problems)
+        return made
+
+    @property
+    def admission_mode(self) -> AdmissionMode:
+        """The mode in force: `admission`, or the one that the other settings imply."""
+        if self.admission is not None:
+            return self.admission
+        return "contract" if self.arrival_rate is not None else "capacity"
+
+    def criticality_share(self, criticality: Criticality) -> float:
+        """Share of the queue limit open to messages of this criticality, in (0, 1]."""
+        return self.criticality_shares.get(criticality, DEFAULT_CRITICALITY_SHARES[criticality])
+
+
+Queues = Annotated[
+    Mapping[QueueName, SLAQueueConfig],
+    AfterValidator(FrozenDict),
+    Field(description="a table from queue names to SLAQueueConfig"),
+]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """Everything one process needs to know.
+
+    Args:
+        url: the broker: `embedded://`, `redis://…`, `rediss://…`, `valkey://…`,
+            `valkeys://…`, `unix://…` or `stub://`.
+        ledger_url: where all processes keep their counts; default: the broker's server.
+        namespace: prefix of all keys, as in `RedisBroker(namespace=…)`.
+        queues: service level by queue name. A queue that is not named here is timed and retried, but
+            never refuses a job.
+        flush_seconds: how often a process sends its counts to the ledger; > 0.
+        sample_seconds: how old a sampled queue depth may be when a send is judged; > 0.
+        exporter_enabled, exporter_host, exporter_port: the metrics endpoint that `dramatiq` starts as a fork.
+    """
+
+    url: BrokerURL = "embedded://"
+    ledger_url: BrokerURL | None = None
+    namespace: Annotated[str, Field(min_length=1)] = "dramatiq"
+    queues: Queues = field(default_factory=FrozenDict)
+    flush_seconds: Seconds = 1.0
+    sample_seconds: Seconds = 0.25
+    exporter_enabled: bool = True
+    exporter_host: str = "127.0.0.1"
+    exporter_port: Annotated[int, Field(ge=0, le=65535)] = 9191
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _checked(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            made = handler(values)
+        except ValidationError as error:
+            raise InvalidSettings.at("Config", problems_in(error, cls)) from None
+        if problems := list(config_contradictions(made)):
+            raise InvalidSettings.at("Config", problems)
+        return made
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in setting_names(type(self))}
+        for name in ("url", "ledger_url"):
+            shown[name] = shown[name] and redact_url(shown[name])
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def queue(self, name: str) -> SLAQueueConfig:
+        """The service level of a queue; one that is not configured never refuses a job."""
+        try:
+            return self._known[name]
+        except KeyError:
+            return self._known.setdefault(name, _unlimited(name))
+
+    @cached_property
+    def _known(self) -> dict[str, SLAQueueConfig]:
+        """The configured queues, and those that were asked for since."""
+        return dict(self.queues)
+
+
+_UNLIMITED = SLAQueueConfig(name="default", admission="off")
+
+
+def _unlimited(name: str) -> SLAQueueConfig:
+    """The service level of a queue that nobody configured.
+
+    Whatever its name: a broker may declare queues that no actor could, and a send must not fail for that.
+    """
+    made = copy.copy(_UNLIMITED)
+    object.__setattr__(made, "name", name)
+    return made

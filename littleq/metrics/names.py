@@ -1,0 +1,246 @@
+"""Every metric that LittleQ exports, as data: the collector fills these in, `docs/metrics.md` lists them.
+
+Base units throughout (seconds, jobs, ratios from 0 to 1), counters end in `_total`, every label has a closed
+set of values but `queue` and `place`. All numbers are the fleet's, not those of one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from littleq.config import Criticality
+from littleq.ledger import fields
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+#: `status` of what a worker took up: attempts are done or failed, jobs are skipped.
+STATUSES: Final = (fields.DONE, fields.FAILED, fields.SKIPPED)
+#: `criticality` of a send.
+CRITICALITIES: Final[tuple[str, ...]] = get_args(Criticality)
+#: `outcome` of a first-time send; exactly one for each.
+OUTCOMES: Final = fields.OUTCOMES
+#: `reason` of a dead letter (`littleq.job.Death`).
+DEATH_REASONS: Final = ("exhausted", "refused", "expired", "undeliverable", "unretryable", "poison")
+#: `state` of a job in the truth table (`littleq.backends.base.TruthTable`).
+STATES: Final = ("ready", "in_flight", "delayed", "dead", "orphaned")
+#: `source` of what a scrape reads; `page` is the arithmetic in between.
+SOURCES: Final = ("ledger", "broker", "page")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family: its name as Prometheus shows it, its type, its labels and its meaning."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+def _counter(name: str, meaning: str, *labels: str) -> Metric:
+    return Metric(name, "counter", labels, meaning)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> Metric:
+    return Metric(name, "gauge", labels, meaning)
+
+
+def _histogram(name: str, meaning: str, *labels: str) -> Metric:
+    return Metric(name, "histogram", labels, meaning)
+
+
+UP = _gauge(
+    "sla_up",
+    "1 if this scrape could read the source (ledger, broker) and make the page of it, else 0 and "
+    "its series are left out.",
+    "source",
+)
+
+# The broker's truth
+QUEUE_DEPTH = _gauge(
+    "sla_queue_depth",
+    "Jobs that wait or run now: ready + in_flight + orphaned. Delayed and dead jobs do neither.",
+    "queue",
+)
+QUEUE_JOBS = _gauge(
+    "sla_queue_jobs",
+    "The truth table: jobs by state (ready, in_flight, delayed, dead, orphaned).",
+    "queue",
+    "state",
+)
+OLDEST_AGE = _gauge(
+    "sla_queue_oldest_age_seconds",
+    "Time since the oldest ready job became ready, 0 if none is ready; left out where the broker "
+    "cannot tell.",
+    "queue",
+)
+IMBALANCE = _gauge(
+    "sla_queue_imbalance_jobs",
+    "Admitted jobs that are neither in the truth table nor done, skipped or purged: 0 when none is lost.",
+    "queue",
+)
+
+# What became of sends
+OFFERED = _counter(
+    "sla_jobs_offered_total",
+    "First-time sends that asked to enter the queue.",
+    "queue",
+    "criticality",
+)
+ADMISSIONS = _counter(
+    "sla_admissions_total",
+    "What became of first-time sends: admitted, deferred, diverted, shed or bypassed (not judged).",
+    "queue",
+    "outcome",
+    "criticality",
+)
+
+# What became of attempts
+STARTED = _counter(
+    "sla_attempts_started_total",
+    "Attempts that reached an actor.",
+    "queue",
+)
+PROCESSED = _counter(
+    "sla_jobs_processed_total",
+    "What workers took up: done (attempts that returned) and failed (attempts that raised) exclude "
+    "each other; skipped are jobs given up, by a middleware or, after a failed attempt, by a route.",
+    "queue",
+    "status",
+)
+RETRIES = _counter(
+    "sla_retries_total",
+    "Attempts that were scheduled again after a failure.",
+    "queue",
+)
+DEAD_LETTERS = _counter(
+    "sla_dead_letters_total",
+    "Jobs dead-lettered, by reason: exhausted, refused, expired, undeliverable, unretryable or poison.",
+    "queue",
+    "reason",
+)
+
+# Time
+JOB_DURATION = _histogram(
+    "sla_job_duration_seconds",
+    "Service time S: from the call of the actor to its return.",
+    "queue",
+)
+WAIT = _histogram(
+    "sla_wait_seconds",
+    "Waiting time Wq: from ready (sent, due, or due again) to the call of the actor. Buckets are "
+    "multiples of the SLA.",
+    "queue",
+)
+SOJOURN = _histogram(
+    "sla_sojourn_seconds",
+    "Sojourn time W = Wq + S, from ready to the return of the actor. Buckets are multiples of the SLA.",
+    "queue",
+)
+
+# The promise
+TARGET = _gauge(
+    "sla_target_seconds",
+    "The promise: a job waits (or is done) within this time.",
+    "queue",
+)
+TARGET_RATIO = _gauge(
+    "sla_target_ratio",
+    "The share of jobs that the promise covers: 0.99 for p99.",
+    "queue",
+)
+BREACHES = _counter(
+    "sla_breaches_total",
+    "Attempts that missed the SLA.",
+    "queue",
+)
+BURN_RATE = _gauge(
+    "sla_burn_rate",
+    "Share of attempts that missed the SLA in the last minute, over the share that may: above 1 "
+    "the promise breaks.",
+    "queue",
+)
+PREDICTED_WAIT = _gauge(
+    "sla_predicted_wait_seconds",
+    "Wait of a job sent now: departures needed before a thread is free, times S / c. Left out "
+    "without a worker or an S.",
+    "queue",
+)
+HEADROOM = _gauge(
+    "sla_headroom_seconds",
+    "SLA minus predicted wait (minus S as well for a sojourn SLA).",
+    "queue",
+)
+QUEUE_LIMIT = _gauge(
+    "sla_queue_limit",
+    "Jobs, waiting or running, at which a send of full criticality is refused; left out where "
+    "nothing is refused.",
+    "queue",
+)
+
+# The model
+ARRIVAL_RATE = _gauge(
+    "sla_arrival_rate",
+    "λ: first-time sends offered per second over the last minute, refused ones included.",
+    "queue",
+)
+RETRY_RATE = _gauge(
+    "sla_retry_rate",
+    "Attempts scheduled again per second over the last minute.",
+    "queue",
+)
+SERVICE_TIME = _gauge(
+    "sla_service_time_seconds",
+    "S: mean service time over the last minute, of all time if nothing ran, or as configured if "
+    "nothing ever did.",
+    "queue",
+)
+SERVICE_SCV = _gauge(
+    "sla_service_time_scv",
+    "Squared coefficient of variation of S: 0 for clockwork, 1 for exponential, more for bursts.",
+    "queue",
+)
+UTILIZATION = _gauge(
+    "sla_utilization_ratio",
+    "ρ = (λ + retry rate) S / c, above 1 if demand is ahead. Threads that serve several queues "
+    "count for each: add those up.",
+    "queue",
+)
+NUMBER_IN_SYSTEM = _gauge(
+    "sla_number_in_system",
+    "L, as the broker counts it; the same as sla_queue_depth.",
+    "queue",
+)
+NUMBER_IN_SYSTEM_EXPECTED = _gauge(
+    "sla_number_in_system_expected",
+    "λW, as Little's Law expects L: entries per second (admitted, deferred, bypassed, retried) "
+    "times mean sojourn time.",
+    "queue",
+)
+
+# The fleet
+WORKERS = _gauge(
+    "sla_workers",
+    "Live worker processes.",
+)
+QUEUE_WORKERS = _gauge(
+    "sla_queue_workers",
+    "Live worker processes that serve the queue.",
+    "queue",
+)
+QUEUE_THREADS = _gauge(
+    "sla_queue_threads",
+    "c: live worker threads that serve the queue, over all processes.",
+    "queue",
+)
+INTERNAL_ERRORS = _counter(
+    "sla_internal_errors_total",
+    "Failures inside LittleQ, by place; it fails open. An empty queue where none is known.",
+    "queue",
+    "place",
+)
+
+METRICS: Final[tuple[Metric, ...]] = tuple(
+    each for each in tuple(vars().values()) if isinstance(each, Metric)
+)

@@ -1,0 +1,71 @@
+"""Why a message passes `broker.enqueue` right now.
+
+Dramatiq has one door for four errands: a first send, a retry, a delayed job that is due, and what follows from a job (the next
+link of a pipeline, a callback). Only the first may be refused, and the next two take the place of a job that a worker
+holds. The errand is kept in context variables, which are local to a thread, a greenlet and a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from dramatiq import Message
+    from dramatiq.broker import MessageProxy
+
+Errand = Literal["send", "retry", "promotion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One call of `enqueue`.
+
+    Attributes:
+        errand: what brings the message here.
+        held: the message whose place it takes, as a worker holds it; None for a send.
+    """
+
+    errand: Errand
+    held: Message | MessageProxy | None = None
+
+
+SEND = Passage("send")
+
+current: ContextVar[Passage] = ContextVar("littleq_passage", default=SEND)
+
+#: Set while Dramatiq runs `after_*` hooks: it swallows what they raise, so a send refused there would be lost.
+_in_after_hook: ContextVar[bool] = ContextVar("littleq_in_after_hook", default=False)
+
+
+@contextmanager
+def on(errand: Passage) -> Iterator[None]:
+    """What is enqueued in here passes on `errand`."""
+    token = current.set(errand)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def rescheduling(message: MessageProxy) -> AbstractContextManager[None]:
+    """In here an `enqueue` of `message`, which this worker holds, is its retry."""
+    return on(Passage("retry", message))
+
+
+@contextmanager
+def after_hook() -> Iterator[None]:
+    """What is enqueued in here must not be refused."""
+    token = _in_after_hook.set(True)
+    try:
+        yield
+    finally:
+        _in_after_hook.reset(token)
+
+
+def is_refusable() -> bool:
+    """Whether an exception raised by `enqueue` would reach the sender."""
+    return not _in_after_hook.get()

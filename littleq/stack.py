@@ -1,0 +1,153 @@
+"""`install` and `setup`: the stack on a broker, in the right order.
+
+    install(broker)   an app that has its broker: two lines
+    setup()           an app that lets the configuration choose: one line
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import Retries
+
+from littleq.backends import backend_for, build_broker
+from littleq.clock import SYSTEM_CLOCK, Clock
+from littleq.config_sources import load_config
+from littleq.depth import ExactDepth, SampledDepth
+from littleq.errors import ConfigurationError
+from littleq.gate import Gate, judge_groups_whole
+from littleq.ledger import Ledger, open_ledger
+from littleq.ledger.memory import MemoryLedger
+from littleq.ledger.recorder import Recorder
+from littleq.middleware import (
+    AdmissionControl,
+    Concurrency,
+    DeadLetters,
+    ExponentialRetries,
+    Presence,
+    SLATimer,
+)
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+    from dramatiq.broker import Consumer
+
+    from littleq.backends import Backend
+    from littleq.config import Config
+    from littleq.depth import DepthMeter
+
+_installed_config: Config | None = None
+
+
+def current_config() -> Config | None:
+    """The configuration of the stack that this process installed last, if any."""
+    return _installed_config
+
+
+def install(
+    broker: Broker, config: Config | None = None, *, ledger: Ledger | None = None, clock: Clock = SYSTEM_CLOCK
+) -> Broker:
+    """Add the stack to a Dramatiq broker. Call it before the actors are declared.
+
+    Dramatiq's `Retries` is replaced by `ExponentialRetries`, which keeps its settings for queues that are not configured;
+    a subclass of `Retries` is the app's own and stays. Everything else is added. An app whose queues are not configured behaves
+    as before: nothing is refused, and each job is timed and counted.
+
+    Args:
+        broker: a RedisBroker or StubBroker, or a subclass of one.
+        config: default: what `load_config` finds.
+        ledger: default: what the configuration names, or the memory of this process for a StubBroker.
+        clock: for tests.
+
+    Returns:
+        The same broker.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the broker has the stack already.
+        BackendError: LittleQ does not know this kind of broker.
+    """
+    global _installed_config
+    if hasattr(broker, "littleq_gate"):
+        raise ConfigurationError("littleq.install was called on this broker already: call it once.")
+    config = config if config is not None else load_config()
+    backend = backend_for(broker)
+    if ledger is None:
+        ledger = MemoryLedger() if isinstance(broker, StubBroker) else open_ledger(config)
+    recorder = Recorder(ledger, clock=clock, flush_seconds=config.flush_seconds)
+
+    backend.extend(config)
+    concurrency = Concurrency(config=config)
+    admission = AdmissionControl(config=config, recorder=recorder, depth=_depth(backend, config, clock), clock=clock)
+    _replace_retries(broker, backend, config, recorder, clock)
+    for middleware in (
+        DeadLetters(recorder=recorder, clock=clock),
+        admission,
+        concurrency,
+        Presence(config=config, recorder=recorder, clock=clock),
+        SLATimer(config=config, recorder=recorder, clock=clock),
+    ):
+        broker.add_middleware(middleware)
+    _bound_prefetch(broker, concurrency)
+    Gate(broker, admission).close_around()
+    judge_groups_whole()
+    _installed_config = config
+    return broker
+
+
+def setup(config: Config | None = None, *, path: Path | str | None = None, **settings: Any) -> Broker:
+    """Build the broker that the configuration names, add the stack, and make it Dramatiq's global broker.
+
+    Args:
+        config: use this and look nowhere else.
+        path: a configuration file; default: `littleq.toml` or `pyproject.toml` here or above.
+        settings: override single settings, as in `setup(url="redis://localhost:6379")`.
+
+    With no URL anywhere it is `embedded://`: a server of this user's, started if it does not run.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or an extra that it needs is missing.
+    """
+    if config is None:
+        config = load_config(path=Path(path) if path is not None else None, overrides=settings or None)
+    elif settings or path is not None:
+        raise ConfigurationError("setup() was given a config and other settings: put them all into the config.")
+    broker = install(build_broker(config), config)
+    dramatiq.set_broker(broker)
+    return broker
+
+
+def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter:
+    read = backend.inspector.depths
+    if backend.exact_depth:
+        return ExactDepth(read)
+    return SampledDepth(
+        read, clock=clock, interval_seconds=config.sample_seconds, max_age_seconds=4 * config.sample_seconds
+    )
+
+
+def _replace_retries(broker: Broker, backend: Backend, config: Config, recorder: Recorder, clock: Clock) -> None:
+    stock = next((m for m in broker.middleware if type(m) is Retries), None)
+    if stock is None and any(isinstance(m, Retries) for m in broker.middleware):
+        return  # the app's own subclass
+    replacement = ExponentialRetries(
+        config=config, recorder=recorder, transient_errors=backend.transient_errors, replaces=stock, clock=clock
+    )
+    if stock is None:
+        broker.add_middleware(replacement)
+        return
+    broker.add_middleware(replacement, before=Retries)
+    broker.middleware.remove(stock)
+
+
+def _bound_prefetch(broker: Broker, concurrency: Concurrency) -> None:
+    consume = broker.consume
+
+    @wraps(consume)
+    def bounded(queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        return consume(queue_name, concurrency.prefetch(broker, queue_name, prefetch), timeout)
+
+    broker.consume = bounded  # type: ignore[method-assign]

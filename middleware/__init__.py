@@ -1,0 +1,29 @@
+"""Dramatiq middlewares, one class a file: read options, ask a policy, act, report.
+
+`littleq.install` puts them in this order; Dramatiq runs `before_*` hooks down the list and `after_*` hooks up it.
+
+    … the app's own middlewares …
+    ExponentialRetries   where Dramatiq's Retries stood
+    DeadLetters          stamps why a job died, just before it is rejected
+    AdmissionControl     judges first sends (called by the gate around `broker.enqueue`)
+    Concurrency          bounds what a process holds of a queue
+    Presence             tells the ledger that this worker lives
+    SLATimer             last: its clock starts right before the actor and stops right after
+"""
+
+from littleq.middleware.admission import AdmissionControl, Overloaded
+from littleq.middleware.concurrency import Concurrency
+from littleq.middleware.dead_letters import DeadLetters
+from littleq.middleware.presence import Presence
+from littleq.middleware.retries import ExponentialRetries
+from littleq.middleware.sla_timer import SLATimer
+
+__all__ = [
+    "AdmissionControl",
+    "Concurrency",
+    "DeadLetters",
+    "ExponentialRetries",
+    "Overloaded",
+    "Presence",
+    "SLATimer",
+]

@@ -1,0 +1,260 @@
+"""Refuses the first sends that a queue could not start within its SLA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+from dramatiq import Middleware
+from dramatiq.logging import get_logger
+from dramatiq.middleware import MiddlewareError
+
+from littleq.clock import SYSTEM_CLOCK, Clock
+from littleq.config import Criticality
+from littleq.errors import LittleQError, ValidationError
+from littleq.ledger import fields
+from littleq.policies import admission as policy
+
+if TYPE_CHECKING:
+    from dramatiq import Broker, Message
+
+    from littleq.config import Config, SLAQueueConfig
+    from littleq.depth import DepthMeter
+    from littleq.ledger.recorder import Recorder
+
+CRITICALITIES: tuple[str, ...] = get_args(Criticality)
+
+#: How long a capacity limit is used before it is computed from newer measurements, in seconds; they change once a second.
+LIMIT_SECONDS = 1.0
+
+
+class Overloaded(LittleQError, MiddlewareError):
+    """`send()` was refused: the queue holds as many jobs as it can start within its SLA.
+
+    Attributes:
+        queue: the queue that refused.
+        depth: jobs counted against the limit when the send was judged.
+        limit: the part of the queue limit open to this message's criticality, in jobs.
+        retry_after: seconds until there should be room again, > 0.
+        jobs: how many were sent together: 1, or the size of a group.
+    """
+
+    def __init__(self, queue: str, *, depth: int, limit: int, retry_after: float, jobs: int = 1) -> None:
+        self.queue = queue
+        self.depth = depth
+        self.limit = limit
+        self.retry_after = retry_after
+        self.jobs = jobs
+        if jobs > limit:
+            what = f"a group of {jobs} jobs can never fit its limit of {limit}: split the group or raise the limit"
+        else:
+            asked = "one more" if jobs == 1 else f"a group of {jobs}"
+            what = f"{asked} would pass its limit of {limit}: send again in {retry_after:.2f} s or raise the limit"
+        super().__init__(f"Queue {queue!r} is full: it holds {depth} jobs and {what}.")
+
+    def __reduce__(self) -> tuple[Callable[..., Overloaded], tuple[Any, ...]]:
+        return _rebuild, (self.queue, self.depth, self.limit, self.retry_after, self.jobs)
+
+
+def _rebuild(queue: str, depth: int, limit: int, retry_after: float, jobs: int) -> Overloaded:
+    return Overloaded(queue, depth=depth, limit=limit, retry_after=retry_after, jobs=jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Permission to enqueue.
+
+    Attributes:
+        asked: the queue that was sent to.
+        queue: the queue that takes the job; another one if it was diverted.
+        delay: in milliseconds; None: ready at once.
+        outcome: how the job comes in.
+        criticality: what it was judged as.
+        jobs: how many are judged together.
+        reserved: whether room for them is reserved on the depth meter.
+    """
+
+    asked: str
+    queue: str
+    delay: int | None
+    outcome: policy.Outcome
+    criticality: str
+    jobs: int = 1
+    reserved: bool = False
+
+
+class AdmissionControl(Middleware):
+    """Judges first sends against the queue limit L.
+
+    The gate around `broker.enqueue` asks `admit` before Dramatiq sees the message: a hook could refuse, but neither
+    defer nor divert. Retries, due delayed jobs, follow-ups of a job and periodic messages (periodiq's scheduler would end)
+    never come here: they are let `bypass`.
+
+    Fails open: when judging itself fails (the broker's depth cannot be read, say), the job is let in as `bypassed` and the
+    failure is counted. Only `Overloaded` and a wrong `criticality` reach the sender.
+    """
+
+    def __init__(
+        self, *, config: Config, recorder: Recorder, depth: DepthMeter, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.logger = get_logger(__name__, type(self))
+        self.config = config
+        self.recorder = recorder
+        self.depth = depth
+        self.clock = clock
+        self._limits: dict[str, tuple[float, policy.QueueLimit]] = {}
+        self._deferred_until: dict[str, float] = {}
+
+    @property
+    def actor_options(self) -> set[str]:
+        return {"criticality"}
+
+    def after_declare_queue(self, broker: Broker, queue_name: str) -> None:
+        """Publish what this queue promises, so that an exporter without the app's code knows it."""
+        queue = self.config.queue(queue_name)
+        settings: dict[str, float | str] = {
+            "sla_seconds": queue.sla_seconds,
+            "percentile": queue.percentile,
+            "sla_on": queue.sla_on,
+            "admission": queue.admission_mode,
+        }
+        if queue.arrival_rate is not None:
+            settings["arrival_rate"] = queue.arrival_rate
+        if queue.admission_mode == "contract":
+            settings["queue_limit"] = self.limit(queue).jobs
+        self.recorder.declare(queue_name, settings)
+        if queue.divert_to is not None:
+            broker.declare_queue(queue.divert_to)
+
+    def bypass(self, broker: Broker, message: Message[Any], delay: int | None, jobs: int = 1) -> Ticket:
+        """Let a message in unjudged."""
+        queue = message.queue_name
+        return Ticket(queue, queue, delay, "bypassed", _criticality(broker, message), jobs)
+
+    def admit(self, broker: Broker, message: Message[Any], delay: int | None, jobs: int = 1) -> Ticket:
+        """Judge the first send of `message`, or of `jobs` messages like it that stand or fall together.
+
+        Raises:
+            Overloaded: the queue is full and sheds.
+            ValidationError: the criticality is none of critical, default, sheddable.
+        """
+        bypass = self.bypass(broker, message, delay, jobs)
+        if bypass.criticality not in CRITICALITIES:
+            raise ValidationError(
+                f"criticality is {bypass.criticality!r}: choose {', '.join(CRITICALITIES[:-1])} or {CRITICALITIES[-1]}."
+            )
+        queue_name = message.queue_name
+        queue = self.config.queue(queue_name)
+        if queue.admission_mode == "off" or _is_periodic(broker, message):
+            return bypass
+        try:
+            decision = self._judge(queue, bypass.criticality, jobs)
+            if decision.admitted:
+                return replace(bypass, outcome="admitted", reserved=True)
+            return self._overloaded(queue, decision, bypass)
+        except Overloaded:
+            raise
+        except Exception as error:
+            self.logger.warning("Admission to queue %r failed open: %s.", queue_name, type(error).__name__)
+            self.recorder.error("admission", queue_name)
+            return bypass
+
+    def settle(self, ticket: Ticket, *, entered: bool) -> None:
+        """Report how the enqueue behind a ticket ended. A send that failed was offered to nobody: it is not counted."""
+        if ticket.reserved:
+            self.depth.settle(ticket.queue, ticket.jobs, entered=entered)
+        if entered:
+            self._count(ticket.asked, ticket.outcome, ticket.criticality, ticket.jobs)
+            if ticket.queue != ticket.asked:
+                self._count(ticket.queue, "admitted", ticket.criticality, ticket.jobs)
+
+    def limit(self, queue: SLAQueueConfig) -> policy.QueueLimit:
+        """The queue's limit in force, at most `LIMIT_SECONDS` old."""
+        cached = self._limits.get(queue.name)
+        now = self.clock.monotonic()
+        if cached is not None and (queue.admission_mode == "contract" or now - cached[0] < LIMIT_SECONDS):
+            return cached[1]
+        limit = self._contract(queue) if queue.admission_mode == "contract" else self._capacity(queue)
+        self._limits[queue.name] = (now, limit)
+        return limit
+
+    def _judge(self, queue: SLAQueueConfig, criticality: str, jobs: int) -> policy.AdmissionDecision:
+        limit = self.limit(queue)
+        share = queue.criticality_share(criticality)  # type: ignore[arg-type]
+
+        def decide(number_in_system: int) -> tuple[bool, policy.AdmissionDecision]:
+            decision = policy.judge(limit, number_in_system=number_in_system, share=share, jobs=jobs)
+            return decision.admitted, decision
+
+        return self.depth.take(queue.name, jobs, decide)
+
+    def _overloaded(self, queue: SLAQueueConfig, decision: policy.AdmissionDecision, asked: Ticket) -> Ticket:
+        if queue.on_overload == "defer":
+            wait = max(asked.delay or 0, round(self._turn(queue, decision.retry_after, asked.jobs) * 1000))
+            return replace(asked, delay=wait, outcome="deferred")
+        if queue.on_overload == "divert" and queue.divert_to is not None:
+            target = self.config.queue(queue.divert_to)
+            diverted = replace(asked, queue=target.name, outcome="diverted")
+            if target.admission_mode == "off":
+                return diverted
+            if self._judge(target, asked.criticality, asked.jobs).admitted:
+                return replace(diverted, reserved=True)
+        self._count(queue.name, "shed", asked.criticality, asked.jobs)
+        raise Overloaded(
+            queue.name,
+            depth=decision.depth,
+            limit=decision.limit,
+            retry_after=decision.retry_after,
+            jobs=asked.jobs,
+        )
+
+    def _turn(self, queue: SLAQueueConfig, retry_after: float, jobs: int) -> float:
+        """Seconds until the turn of deferred jobs: they line up, or they would all come back at the same moment."""
+        now = self.clock.monotonic()
+        behind = self._deferred_until.get(queue.name, now) - now
+        wait = max(retry_after, behind + jobs / self.limit(queue).departure_rate)
+        self._deferred_until[queue.name] = now + wait
+        return wait
+
+    def _contract(self, queue: SLAQueueConfig) -> policy.QueueLimit:
+        if queue.arrival_rate is None:  # the configuration refuses this
+            raise ValidationError(f"queue {queue.name!r} has no arrival_rate: set one, or admission to capacity.")
+        return policy.contract_limit(queue.arrival_rate, queue.sla_seconds)
+
+    def _capacity(self, queue: SLAQueueConfig) -> policy.QueueLimit:
+        fleet = self.recorder.fleet(queue.name)
+        measured = fleet.service_time if fleet is not None else None
+        limit = policy.capacity_limit(
+            servers=fleet.servers if fleet is not None else 0,
+            service_time=measured or queue.service_time_seconds,
+            service_scv=fleet.service_scv if fleet is not None else None,
+            sla_seconds=queue.sla_seconds,
+            percentile=queue.percentile,
+            sojourn=queue.sla_on == "sojourn",
+            worker_processes=fleet.worker_processes if fleet is not None else 0,
+            jobs_per_worker=queue.jobs_per_worker,
+        )
+        self.recorder.declare(queue.name, {"queue_limit": limit.jobs + limit.servers})
+        return limit
+
+    def _count(self, queue: str, outcome: str, criticality: str, jobs: int) -> None:
+        self.recorder.add(
+            queue, ((fields.qualified(fields.OFFERED, criticality), jobs), (fields.qualified(outcome, criticality), jobs))
+        )
+
+
+def _criticality(broker: Broker, message: Message[Any]) -> str:
+    """The message's own, else the actor's, else `default`."""
+    found = message.options.get("criticality")
+    if found is None:
+        actor = broker.actors.get(message.actor_name)
+        found = actor.options.get("criticality") if actor is not None else None
+    return "default" if found is None else str(found)
+
+
+def _is_periodic(broker: Broker, message: Message[Any]) -> bool:
+    if "scheduled_at" in message.options:
+        return True
+    actor = broker.actors.get(message.actor_name)
+    return actor is not None and "periodic" in actor.options

@@ -1,0 +1,70 @@
+"""Writes on a dead job why it died."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from dramatiq import Middleware
+from dramatiq.common import q_name
+from dramatiq.errors import ActorNotFound
+
+from littleq import job
+from littleq.clock import SYSTEM_CLOCK, Clock
+from littleq.ledger import fields
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+    from dramatiq.broker import MessageProxy
+
+    from littleq.ledger.recorder import Recorder
+
+#: As Dramatiq's Retries: deep enough to find the place, short enough to keep a million of them.
+TRACEBACK_FRAMES = 30
+#: A message of an exception can hold a whole document; its beginning says what it was.
+MESSAGE_CHARACTERS = 2000
+
+
+class DeadLetters(Middleware):
+    """Gives each rejected message its `littleq.job.Death`: reason, exception, traceback, attempts, time.
+
+    Runs in `before_nack`, the last moment before the broker moves the job: whoever failed it, and for whatever reason, it passes
+    here. The record travels with the message.
+    """
+
+    def __init__(self, *, recorder: Recorder, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.recorder = recorder
+        self.clock = clock
+
+    def before_nack(self, broker: Broker, message: MessageProxy) -> None:
+        exception = message._exception
+        death: job.Death = {
+            "reason": self._reason(message, exception),
+            "attempts": _attempts(message),
+            "at": self.clock.now(),
+        }
+        if exception is not None:
+            cls = type(exception)
+            death["exception"] = f"{cls.__module__}.{cls.__qualname__}"
+            death["message"] = str(exception)[:MESSAGE_CHARACTERS]
+            death["traceback"] = "".join(traceback.format_exception(exception, limit=TRACEBACK_FRAMES))
+        job.write(message.options, dead=death)
+
+    def after_nack(self, broker: Broker, message: MessageProxy) -> None:
+        reason = job.read(message.options).get("dead", {}).get("reason", "refused")
+        self.recorder.count(q_name(message.queue_name), fields.qualified(fields.DEAD, reason))
+
+    @staticmethod
+    def _reason(message: MessageProxy, exception: BaseException | None) -> str:
+        known = job.noted(message, "death")
+        if known is not None:
+            return str(known)
+        if job.noted(message, "skipped"):
+            return "expired"
+        return "undeliverable" if isinstance(exception, ActorNotFound) else "refused"
+
+
+def _attempts(message: MessageProxy) -> int:
+    """Times the job was begun: 0 when no worker could, else its retries and this one."""
+    begun = job.noted(message, "started") is not None
+    return int(message.options.get("retries", 0)) + (1 if begun else 0)

@@ -1,21 +1,28 @@
-"""Work beside the jobs: one daemon thread that runs a task every so often, in whatever process it finds itself.
+"""Work beside the jobs: one daemon thread that runs a task every so often, in whichever process uses it.
 
-A thread does not survive a fork, and a lock that another thread held at that moment stays locked in the child for ever. So nothing
-starts at import, the first use starts the thread, and `survive_forks` gives objects a fresh start in each child.
+A thread does not survive a fork, and a lock that another thread held at that moment stays locked in the child
+for ever. So nothing starts at import, the first use starts the thread, and `survive_forks` gives objects a
+fresh start in each child.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from multiprocessing.util import Finalize
 
 logger = logging.getLogger(__name__)
 
-#: How long `stop` waits for a task that is running, in seconds: above what two attempts of a client with 2 s timeouts take.
+#: How long `stop` waits for a task that is running, in seconds: above what two attempts of a client with 2 s
+#: timeouts take.
 STOP_SECONDS = 5.0
 
 
@@ -29,6 +36,7 @@ class Forkable(Protocol):
 
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _hooked = False
+_finalizers: dict[Callable[[], object], Finalize] = {}
 
 
 def survive_forks(thing: Forkable) -> None:
@@ -45,8 +53,31 @@ def _start_afresh() -> None:
         thing.after_fork_in_child()
 
 
+def at_process_exit(function: Callable[[], object]) -> None:
+    """Call `function` once when this process ends, also one that `multiprocessing` forked.
+
+    Register in the process that means it: before Python 3.14 such a child skips `atexit`, and later it
+    forgets what its parent had registered. A process that is killed calls nothing.
+    """
+    not_at_process_exit(function)
+    atexit.register(function)
+    if "multiprocessing.process" in sys.modules:
+        from multiprocessing import parent_process, util  # noqa: PLC0415 - free where it is loaded already
+
+        if parent_process() is not None:
+            _finalizers[function] = util.Finalize(None, function, exitpriority=0)
+
+
+def not_at_process_exit(function: Callable[[], object]) -> None:
+    """Undo `at_process_exit`."""
+    atexit.unregister(function)
+    finalizer = _finalizers.pop(function, None)
+    if finalizer is not None:
+        finalizer.cancel()
+
+
 class _Run:
-    """One thread and the signals to it. Each start has its own, so an old thread never takes a new one's signals."""
+    """One thread and the signals to it. Each start has its own, so no thread takes another's signals."""
 
     __slots__ = ("signal", "stopping", "thread")
 
@@ -59,8 +90,8 @@ class _Run:
 class Background:
     """Runs `task()` every `interval_seconds` in a daemon thread, from the first `start` or `wake` on.
 
-    An exception from the task never ends the thread; it is logged once per outage. A forked child has no thread
-    until it calls `start` or `wake` itself.
+    An exception from the task never ends the thread; it is logged once per outage. A forked child has no
+    thread until it calls `start` or `wake` itself.
 
     Args:
         name: of the thread, and in the log.
@@ -121,8 +152,8 @@ class Background:
             try:
                 run.thread.start()
             except RuntimeError as error:
-                # The interpreter is shutting down, or the system has no thread left: the caller's work is worth
-                # more than ours, and the next call tries again.
+                # The interpreter is shutting down, or the system has no thread left: the caller's work is
+                # worth more than ours, and the next call tries again.
                 logger.debug("%s: no thread: %s", self._name, error)
                 return
             self._run, self.idle = run, False
@@ -136,7 +167,7 @@ class Background:
                     return
                 self._attempt()
         finally:
-            with self._lock:  # killed by something stronger than an Exception: the next use starts a new thread
+            with self._lock:  # ended by more than an Exception: the next use starts a new thread
                 if self._run is run:
                     self._run, self.idle = None, True
 

@@ -8,6 +8,7 @@ Values are checked when they are made, strictly: text is not a number, nor is `T
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
@@ -48,15 +49,24 @@ QueueName = Annotated[
         description="a queue name (letters, digits, `_`, `-` and `.`, a letter or `_` first)",
     ),
 ]
-ExceptionName = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")]
-BrokerURL = Annotated[
-    str,
-    Field(
-        pattern=r"^(embedded|redis|rediss|valkey|valkeys|unix|stub)://",
-        description="a URL that begins with embedded://, redis://, rediss://, valkey://, valkeys://, unix:// "
-        "or stub://",
-    ),
+ExceptionName = Annotated[
+    str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")
 ]
+
+_SERVERS = ("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix", "stub")
+
+
+def _url(*schemes: str) -> Any:
+    """The rule for a URL that begins with one of these schemes."""
+    *others, last = (f"{scheme}://" for scheme in schemes)
+    return Field(
+        pattern=f"^({'|'.join(map(re.escape, schemes))})://",
+        description=f"a URL that begins with {', '.join(others)} or {last}",
+    )
+
+
+BrokerURL = Annotated[str, _url(*_SERVERS)]
+LedgerURL = Annotated[str, _url(*_SERVERS, "memory")]
 
 #: Dramatiq's own defaults, kept so that installing LittleQ changes no schedule by itself.
 DEFAULT_MAX_RETRIES = 20
@@ -197,9 +207,10 @@ class Config:
     """Everything one process needs to know.
 
     Args:
-        url: the broker: `embedded://`, `redis://…`, `rediss://…`, `valkey://…`,
-            `valkeys://…`, `unix://…` or `stub://`.
-        ledger_url: where all processes keep their counts; default: the broker's server.
+        url: the broker: `embedded://`, `redis://…`, `rediss://…`, `valkey://…`, `valkeys://…`, `unix://…`,
+            `redis+unix://…`, `valkey+unix://…` or `stub://`.
+        ledger_url: where all processes keep their counts: the same, or `memory://`; default: the broker's
+            server.
         namespace: prefix of all keys, as in `RedisBroker(namespace=…)`.
         queues: service level by queue name. A queue that is not named here is timed and retried, but
             never refuses a job.
@@ -209,7 +220,7 @@ class Config:
     """
 
     url: BrokerURL = "embedded://"
-    ledger_url: BrokerURL | None = None
+    ledger_url: LedgerURL | None = None
     namespace: Annotated[str, Field(min_length=1)] = "dramatiq"
     queues: Queues = field(default_factory=FrozenDict)
     flush_seconds: Seconds = 1.0

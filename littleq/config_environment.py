@@ -4,26 +4,26 @@
     LITTLEQ_QUEUES__<QUEUE>__<SETTING>          LITTLEQ_QUEUES__REALTIME__SLA_SECONDS=0.5
     a table                                     …__RETRY_ROUTES="TimeoutError=retry,shop.Refused=dead"
 
-An empty variable counts as not set, since `LITTLEQ_URL=${URL:-}` is how shells and compose files pass nothing on.
-Kubernetes puts the address of each Service into every pod of its namespace; the variables of a Service named
-`littleq…` look like ours, and are passed over.
+An empty variable counts as not set, since `LITTLEQ_URL=${URL:-}` is how shells and compose files pass nothing
+on. Kubernetes puts the address of each Service into every pod of its namespace; the variables of a Service
+named `littleq…` look like ours, and are passed over.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_messages import Path, base_type, legal_values, setting_names, show, unknown
+from littleq.config_messages import Path, base_type, item_type, legal_values, setting_names, show, unknown
 
 PREFIX = "LITTLEQ_"
 CONFIG_VARIABLE = "LITTLEQ_CONFIG"
 _QUEUES = "LITTLEQ_QUEUES__"
 
-#: Variables that other parts of LittleQ read.
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "LITTLEQ_DATA_DIR"})
+#: Variables that other parts of LittleQ, and its reference app, read.
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "LITTLEQ_DATA_DIR", "LITTLEQ_ACTORS_DIR"})
 
 #: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _KUBERNETES_NAME = re.compile(
@@ -51,8 +51,8 @@ def environment_settings(
         queues: queues that other sources configure, whose names a variable can only spell roughly.
 
     Returns:
-        The variable and its value by the path of the setting, and a sentence for each wrong variable. A text that
-        is no value of its setting's type stays a text, which the model then refuses as it refuses any other.
+        The variable and its value by the path of the setting, and a sentence for each wrong variable. A text
+        that is no value of its setting's type stays a text, and the model refuses it like any other.
     """
     found: dict[Path, tuple[str, Any]] = {}
     wrong = []
@@ -116,7 +116,7 @@ def _queue_settings(
                 f"is {show(text)}: it must be {legal_values(SLAQueueConfig, setting)}; "
                 "write it as NAME=VALUE, with commas between the pairs"
             )
-        yield ("queues", name, setting, key), _value(value, float if get_args(kind)[1] is not None else str)
+        yield ("queues", name, setting, key), _value(value, item_type(SLAQueueConfig, setting))
 
 
 def _queue_name(spelled: str, queues: Collection[str]) -> str:
@@ -124,7 +124,8 @@ def _queue_name(spelled: str, queues: Collection[str]) -> str:
     fitting = sorted(name for name in queues if re.sub(r"[-.]", "_", name).upper() == spelled.upper())
     if len(fitting) > 1:
         raise WrongVariable(
-            f"fits more than one queue ({', '.join(fitting)}): it must fit one; set this value in littleq.toml"
+            f"fits more than one queue ({', '.join(fitting)}): it must fit one; "
+            "set this value in littleq.toml"
         )
     return fitting[0] if fitting else spelled.lower()
 

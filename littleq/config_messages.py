@@ -116,7 +116,7 @@ def unknown(name: str, legal: Collection[str], spelled: Callable[[str], str] = s
     if not near and len(wanted) > 2:
         near = [other for other in legal if wanted in other or other in wanted][:3]
     names = " or ".join(spelled(other) for other in near) or ", ".join(spelled(other) for other in legal)
-    return f"is not a setting: {'use' if near else 'the legal ones are'} {names}, or remove it"
+    return f"is not a setting: use {'' if near else 'one of '}{names}, or remove it"
 
 
 def show(value: Any) -> str:
@@ -182,6 +182,11 @@ def default_text(model: type, name: str) -> str:
 def base_type(model: type, name: str) -> Any:
     """The type of a setting without `None` and constraints: `float`, `Literal[…]`, `Mapping[…, …]`."""
     return _unwrap(get_type_hints(model, include_extras=True)[name])[0]
+
+
+def item_type(model: type, name: str) -> Any:
+    """The same of the items of a setting that is a table."""
+    return _unwrap(get_args(base_type(model, name))[1])[0]
 
 
 def legal_values(model: type, name: str) -> str:

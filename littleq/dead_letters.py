@@ -1,7 +1,7 @@
 """Dead letters as a human looks at them: which of ten thousand are the same accident.
 
-Pure. Two letters share a fingerprint when the same actor died for the same reason, of the same exception, raised at
-the same place. Arguments, messages, attempts and times do not count, nor does where the code is installed.
+Pure. Two letters share a fingerprint when the same actor died for the same reason, of the same exception, raised
+at the same place. Arguments, messages, attempts and times do not count, nor does where the code is installed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def fingerprint(letter: DeadLetter) -> Fingerprint:
 def raised_at(traceback: str) -> str:
     """The place of the last frame in a formatted traceback: of a chain, the exception that got out.
 
-    >>> raised_at('Traceback (most recent call last):\\n  File "/srv/app/actors/mail.py", line 12, in send\\n    1/0')
+    >>> raised_at('Traceback …:\\n  File "/srv/app/actors/mail.py", line 12, in send\\n    1/0')
     'actors/mail.py:12 in send'
     >>> raised_at("")
     ''

@@ -1,7 +1,7 @@
-"""From counters to rates, means and quantiles. Pure: numbers in, a number out, None where there is nothing to estimate from.
+"""From counters to rates, means and quantiles. Pure: numbers in, a number out, None where nothing is known.
 
-The inputs are differences of monotonic counters over a window (or since ever), as in `littleq.ledger`: counts, sums, sums of squares,
-and observations by bin.
+The inputs are differences of monotonic counters over a window (or since ever), as in `littleq.ledger`:
+counts, sums, sums of squares, and observations by bin.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def mean(total: float, count: float) -> float | None:
 
 
 def scv(count: float, total: float, total_of_squares: float) -> float | None:
-    """Squared coefficient of variation, variance / mean²: 0 for a constant, 1 for an exponential distribution.
+    """Squared coefficient of variation, variance / mean²: 0 of a constant, 1 of an exponential.
 
     Args:
         count: number of observations; fewer than 2 tell nothing about variability.
@@ -53,7 +53,8 @@ def scv(count: float, total: float, total_of_squares: float) -> float | None:
         return None
     average = total / count
     excess = total_of_squares / count / average**2 - 1.0
-    # Below this the value is rounding: each of the three sums carries a relative error of a few times 2⁻⁵² per addition.
+    # Below this the value is rounding: each of the three sums carries a relative error of a few times 2⁻⁵²
+    # per addition.
     return excess if excess > 1e-9 else 0.0
 
 
@@ -61,24 +62,28 @@ def histogram_quantile(bins: Iterable[tuple[float, float]], q: float) -> float |
     """The q-quantile of a histogram, interpolated within its bin.
 
     Args:
-        bins: (upper end, observations in this bin alone, not below it), in any order; the last may end at infinity.
-        q: share of observations at or below the answer, [0, 1].
+        bins: (upper end, observations in this bin alone, not below it), in any order; the last may end at
+            infinity. q: share of observations at or below the answer, [0, 1].
 
     Returns:
-        The estimate, or None where nothing was observed. Observations are taken as spread evenly over their bin; the
-        first one begins at 0 (at its own upper end if that is not above 0). A quantile in the bin
-        that ends at infinity is given as the highest finite end: it is at least that. With no finite end, infinity.
+        The estimate, or None where nothing was observed. Observations are taken as spread evenly over their
+        bin; the first one begins at 0 (at its own upper end if that is not above 0). A quantile in the bin
+        that ends at infinity is given as the highest finite end: it is at least that. With no finite end,
+        infinity.
 
     Raises:
         ValidationError: q is outside [0, 1].
 
-    Source: `histogram_quantile` of Prometheus (promql/quantile.go, bucketQuantile), whose buckets are cumulative.
+    Source: `histogram_quantile` of Prometheus (promql/quantile.go, bucketQuantile), whose buckets are
+    cumulative.
 
-    >>> histogram_quantile([(1.0, 5), (2.0, 5)], 0.75), histogram_quantile([(1.0, 5), (float("inf"), 5)], 0.99)
-    (1.5, 1.0)
+    >>> histogram_quantile([(1.0, 5), (2.0, 5)], 0.75)
+    1.5
+    >>> histogram_quantile([(1.0, 5), (float("inf"), 5)], 0.99)
+    1.0
     """
     if not 0.0 <= q <= 1.0:
-        raise ValidationError(f"q is {q}: a quantile is a share, in [0, 1]; for the 99th percentile give 0.99.")
+        raise ValidationError(f"q is {q}: give a share in [0, 1], such as 0.99 for the 99th percentile.")
     ordered = sorted(bins)
     rank = q * sum(count for _, count in ordered if count > 0)
     lower, below, answer = None, 0.0, None

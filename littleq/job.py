@@ -67,7 +67,7 @@ def write(options: dict[str, Any], **changes: Any) -> None:
 def note(message: MessageProxy, **facts: Any) -> None:
     """Remember something about a job while this worker holds it; it never leaves the process.
 
-    Facts: `started` (monotonic s), `skipped`, `rescheduled`, `death` (a reason of `Death`).
+    Facts: `started` (monotonic s), `attempts`, `skipped`, `rescheduled`, `death` (a reason of `Death`).
     """
     message.__dict__.setdefault("_littleq", {}).update(facts)
 

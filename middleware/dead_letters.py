@@ -40,7 +40,7 @@ class DeadLetters(Middleware):
         exception = message._exception
         death: job.Death = {
             "reason": self._reason(message, exception),
-            "attempts": _attempts(message),
+            "attempts": job.noted(message, "attempts") or int(message.options.get("retries") or 0),
             "at": self.clock.now(),
         }
         if exception is not None:
@@ -62,9 +62,3 @@ class DeadLetters(Middleware):
         if job.noted(message, "skipped"):
             return "expired"
         return "undeliverable" if isinstance(exception, ActorNotFound) else "refused"
-
-
-def _attempts(message: MessageProxy) -> int:
-    """Times the job was begun: 0 when no worker could, else its retries and this one."""
-    begun = job.noted(message, "started") is not None
-    return int(message.options.get("retries", 0)) + (1 if begun else 0)

@@ -101,6 +101,8 @@ class ExponentialRetries(Middleware):
 
     def _after_failure(self, broker: Broker, message: MessageProxy, exception: BaseException) -> None:
         actor = broker.get_actor(message.actor_name)
+        retries = int(message.options.get("retries") or 0)
+        job.note(message, attempts=retries + 1)
         throws = message.options.get("throws") or actor.options.get("throws")
         if throws and isinstance(exception, throws):
             self.logger.info("Aborting message %r.", message.message_id)
@@ -108,7 +110,6 @@ class ExponentialRetries(Middleware):
             message.fail()
             return
 
-        retries = int(message.options.setdefault("retries", 0))
         message.options["retries"] = retries + 1
         message.options["traceback"] = "".join(traceback.format_exception(exception, limit=30))
         message.options["requeue_timestamp"] = int(self.clock.now() * 1000)

@@ -14,7 +14,7 @@ def main() -> None:
         import click  # noqa: F401  # only to see whether it is there
         import rich  # noqa: F401
     except ImportError as error:
-        print(f"littleq: the command line needs {error.name}: pip install 'littleq[cli]'", file=sys.stderr)
+        sys.stderr.write(f"littleq: the command line needs {error.name}: pip install 'littleq[cli]'\n")
         sys.exit(2)
     from littleq.cli.root import run
 

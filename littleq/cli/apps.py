@@ -34,13 +34,15 @@ def load_app(modules: Sequence[str], changes: Mapping[str, str]) -> Broker:
     The first may name a broker, or a function that makes one, as for `dramatiq`: `module:broker`.
 
     Raises:
-        click.UsageError: a module is not there, fails, declares no actor, or goes to another server than --redis.
+        click.UsageError: a module is not there, fails, declares no actor, or goes to another server than the
+            one that --redis names.
     """
     from dramatiq import Broker, get_broker
 
     os.environ.update(changes)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script starts without it
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # a console script starts without it
     name, _, attribute = modules[0].partition(":")
     module = _import(name)
     for other in modules[1:]:
@@ -71,7 +73,7 @@ def _import(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise click.UsageError(
-                f"No module is called {name!r} in {os.getcwd()} or on the path: "
+                f"No module is called {name!r} in {Path.cwd()} or on the path: "
                 "name the module that declares your actors."
             ) from None
         raise click.UsageError(_failed(name, error)) from None
@@ -106,7 +108,8 @@ def _check_server(broker: Broker, module: str, url: str | None) -> None:
 
     if not isinstance(broker, RedisBroker):
         return
-    asked, used = parse_url(url), broker.client.connection_pool.connection_kwargs
+    asked: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    used = broker.client.connection_pool.connection_kwargs
     mine = f"{asked.get('host', 'localhost')}:{asked.get('port', 6379)}"
     theirs = f"{used.get('host', 'localhost')}:{used.get('port', 6379)}"
     if mine != theirs:

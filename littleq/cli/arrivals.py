@@ -1,7 +1,7 @@
 """When the producer sends: arrival times, in seconds from the start of a run.
 
-Pure: no clock, and chance only from the `random.Random` that is handed in. Every generator yields a rising sequence
-whose long-run rate is the one asked for; what differs is how the arrivals clump, which is what queues feel.
+Pure: no clock, and chance only from the `random.Random` that is handed in. Every generator yields a rising
+sequence whose long-run rate is the one asked for; what differs is how the arrivals clump, which is what queues feel.
 
     steady   |  |  |  |  |  |      fixed gaps
     poisson  | ||    |  ||   |     exponential gaps: independent users
@@ -51,7 +51,7 @@ def bursts(epochs: Arrivals, size: int) -> Arrivals:
 
 
 def generated(*, rate: float, burst: int, is_poisson: bool, rng: random.Random) -> Arrivals:
-    """Arrivals at a mean `rate` (1/s), `burst` at a time, with fixed or exponential gaps between the bursts."""
+    """Arrivals at a mean `rate` (1/s), `burst` at a time, with fixed or exponential gaps between bursts."""
     epochs = poisson(rate / burst, rng) if is_poisson else steady(burst / rate)
     return epochs if burst == 1 else bursts(epochs, burst)
 
@@ -83,8 +83,8 @@ class Trace:
     def arrivals(self, rng: random.Random, speed_up: float | None = None) -> Arrivals:
         """All arrivals, the first bin starting at 0, each bin's at random places inside it.
 
-        Given their number, the arrivals of a Poisson process are spread uniformly, so this is the most faithful
-        reading of a bin. `speed_up` overrides the trace's own.
+        Given their number, the arrivals of a Poisson process are spread uniformly, so this is the most
+        faithful reading of a bin. `speed_up` overrides the trace's own.
         """
         width = self.bin_seconds / (speed_up or self.speed_up)
         first = self.bins[0][0] if self.bins else 0
@@ -159,7 +159,7 @@ def _row(where: str, line: str, last: int) -> tuple[int, int]:
             f"{where}: {_quoted(line)} is not a `bin,arrivals` row: give two whole numbers, as in `12,3`."
         ) from None
     if index <= last:
-        raise TraceError(f"{where}: bin {index} comes after bin {last}: give bins from 0 up, in rising order.")
+        raise TraceError(f"{where}: bin {index} comes after bin {last}: give bins from 0 up, rising.")
     if arrivals < 0:
         raise TraceError(f"{where}: bin {index} has {arrivals} arrivals: give 0 or more.")
     return index, arrivals

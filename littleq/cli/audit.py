@@ -33,7 +33,8 @@ class Verdict:
 
     Attributes:
         strangers: jobs in the queue that never passed LittleQ; None when there was no need to look.
-        difference: admitted minus accounted for, strangers left out: > 0 lost, < 0 too many; None: no accounts.
+        difference: admitted minus accounted for, strangers left out: > 0 lost, < 0 too many; None: no
+            accounts.
     """
 
     table: TruthTable
@@ -49,8 +50,8 @@ class Verdict:
 def examine(inspector: Inspector, queue: str) -> Verdict:
     """Audit one queue.
 
-    The truth table is read in one instant, so it balances exactly but for jobs from elsewhere. Those can only be
-    counted by a scan, a little later: where they come and go meanwhile, we read again.
+    The truth table is read in one instant, so it balances exactly but for jobs from elsewhere. Those can
+    only be counted by a scan, a little later: where they come and go meanwhile, we read again.
     """
     attempts = 0
     while True:
@@ -68,13 +69,13 @@ def examine(inspector: Inspector, queue: str) -> Verdict:
 @options.connection_options
 @options.queues_option("Only this queue; may be repeated. Default: all queues.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-def audit(url: str | None, config_file: Path | None, queues: tuple[str, ...], as_json: bool) -> None:
+def audit(*, url: str | None, config_file: Path | None, queues: tuple[str, ...], as_json: bool) -> None:
     """Check the conservation law of every queue:
 
     admitted = ready + in flight + orphaned + delayed + dead + done + skipped + purged
 
-    On Redis it holds at every instant, under load and after any crash. Jobs that never passed LittleQ (sent by a
-    plain Dramatiq process, or before LittleQ was installed) are counted by a scan and left out.
+    On Redis it holds at every instant, under load and after any crash. Jobs that never passed LittleQ (sent
+    by a plain Dramatiq process, or before LittleQ was installed) are counted by a scan and left out.
 
     Exit code: 0 it holds, 1 it does not, 2 it cannot be checked.
     """

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from littleq.cli import options
-from littleq.cli.options import Command, Session, session
+from littleq.cli.options import Command
+from littleq.cli.selection import Selection, select
 from littleq.cli.show import counted
 from littleq.cli.terminal import echo_json, make_console, progress_bar
 
@@ -27,8 +27,8 @@ PURGE_CHUNK = 500
 def dlq() -> None:
     """Look at dead letters, send them back to their queue, or delete them.
 
-    A job is dead-lettered when its retries are exhausted, when a route or a middleware refuses it, or when it keeps
-    killing its workers. It is kept until you replay or purge it.
+    A job is dead-lettered when its retries are exhausted, when a route or a middleware refuses it, or when it
+    keeps killing its workers. It is kept until you replay or purge it.
 
     \b
       littleq dlq list --group                   what went wrong, by accident
@@ -43,85 +43,12 @@ def filter_options(command: Command) -> Command:
     """`--queue`, `--actor`, `--fingerprint`, and the connection."""
     for option in (
         options.connection_options,
-        click.option("--fingerprint", metavar="KEY", help="Only letters of this accident (see list --group)."),
+        click.option("--fingerprint", metavar="KEY", help="Only this accident (see list --group)."),
         click.option("--actor", metavar="NAME", help="Only letters of this actor."),
         options.queues_option("Only this queue; may be repeated. Default: all queues."),
     ):
         command = option(command)
     return command
-
-
-@dataclass
-class Selection:
-    """Which letters a command is about, streamed, oldest first in each queue.
-
-    Attributes:
-        missing: ids that no queue holds, once they have been looked for.
-    """
-
-    opened: Session
-    queues: list[str]
-    actor: str | None
-    fingerprint: str | None
-    missing: list[str] = field(default_factory=list)
-
-    def all(self) -> Iterator[DeadLetter]:
-        """The letters that are dead now and pass the filters.
-
-        A letter that is replayed may die again while we still read: it is not given out twice, and reading ends
-        after as many letters as there were in the beginning.
-        """
-        seen: set[str] = set()
-        tables = self.opened.backend.inspector.truth(self.queues)
-        for queue in self.queues:
-            letters = self.opened.backend.dead_letters.letters(queue)
-            table = tables[queue]
-            for letter in itertools.islice(letters, None if "dead" in table.approximate else table.dead):
-                if letter.message_id not in seen and self._wants(letter):
-                    seen.add(letter.message_id)
-                    yield letter
-
-    def named(self, letter_ids: tuple[str, ...]) -> Iterator[DeadLetter]:
-        """The letters of these ids that pass the filters."""
-        store = self.opened.backend.dead_letters
-        for letter_id in dict.fromkeys(letter_ids):
-            found = (store.get(queue, letter_id) for queue in self.queues)
-            letter = next((letter for letter in found if letter is not None), None)
-            if letter is None:
-                self.missing.append(letter_id)
-            elif self._wants(letter):
-                yield letter
-
-    def chosen(self, letter_ids: tuple[str, ...], everything: bool) -> Iterator[DeadLetter]:
-        """The named letters, or all; exactly one of both must be asked for."""
-        if bool(letter_ids) == everything:
-            raise click.UsageError("Give the ids of letters, or --all for every one that passes the filters.")
-        return self.all() if everything else self.named(letter_ids)
-
-    def report_missing(self) -> None:
-        """Exit 1, with a sentence, when an id was not found."""
-        if self.missing:
-            where = "that queue" if len(self.queues) == 1 else "any queue"
-            click.echo(f"littleq: not (or no longer) in {where}: {', '.join(self.missing)}.", err=True)
-            click.get_current_context().exit(1)
-
-    def _wants(self, letter: DeadLetter) -> bool:
-        from littleq.dead_letters import fingerprint
-
-        if self.actor is not None and letter.actor != self.actor:
-            return False
-        return self.fingerprint is None or fingerprint(letter).key == self.fingerprint
-
-
-def _select(
-    url: str | None,
-    config_file: Path | None,
-    queues: tuple[str, ...],
-    actor: str | None = None,
-    fingerprint: str | None = None,
-) -> Selection:
-    opened = session(url, config_file)
-    return Selection(opened, opened.queues(queues), actor, fingerprint)
 
 
 @dlq.command(name="list")
@@ -130,6 +57,7 @@ def _select(
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters (or groups).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
 def list_letters(
+    *,
     url: str | None,
     config_file: Path | None,
     queues: tuple[str, ...],
@@ -143,7 +71,7 @@ def list_letters(
     from littleq.cli import letters as show
     from littleq.dead_letters import grouped
 
-    selection, now, shown = _select(url, config_file, queues, actor, fingerprint), time.time(), 0
+    selection, now, shown = select(url, config_file, queues, actor, fingerprint), time.time(), 0
     console = make_console()
     if by_group:
         groups = grouped(selection.all())
@@ -166,12 +94,12 @@ def list_letters(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.argument("letter_id", metavar="LETTER")
 def show(
-    url: str | None, config_file: Path | None, queues: tuple[str, ...], as_json: bool, letter_id: str
+    *, url: str | None, config_file: Path | None, queues: tuple[str, ...], as_json: bool, letter_id: str
 ) -> None:
     """Show one dead letter: its arguments, why it died, and where."""
     from littleq.cli import letters as shown
 
-    selection = _select(url, config_file, queues)
+    selection = select(url, config_file, queues)
     for letter in selection.named((letter_id,)):
         echo_json(shown.letter_record(letter)) if as_json else shown.print_details(make_console(), letter)
     selection.report_missing()
@@ -179,11 +107,14 @@ def show(
 
 @dlq.command()
 @filter_options
-@click.option("--all", "everything", is_flag=True, help="Every letter that is dead now and passes the filters.")
-@click.option("--rate", type=options.RATE, default="10/s", show_default=True, metavar="RATE", help="How fast.")
+@click.option("--all", "everything", is_flag=True, help="Every letter that passes the filters.")
+@click.option(
+    "--rate", type=options.RATE, default="10/s", show_default=True, metavar="RATE", help="How fast."
+)
 @click.option("--dry-run", is_flag=True, help="Only tell what would be replayed.")
 @click.argument("letter_ids", nargs=-1, metavar="[LETTERS]...")
 def replay(
+    *,
     url: str | None,
     config_file: Path | None,
     queues: tuple[str, ...],
@@ -196,10 +127,10 @@ def replay(
 ) -> None:
     """Put dead letters back to their queues, with a fresh set of attempts.
 
-    Paced, so that the dead do not crowd out the living: they are never refused. Each one moves in a single step of
-    the broker; interrupt it and start it again at will. A letter that dies again meanwhile is not replayed twice.
+    Paced, so that the dead do not crowd out the living: they are never refused. Each one moves in a single
+    step of the broker; interrupt it and start it again at will. A letter that dies again meanwhile is not replayed twice.
     """
-    selection = _select(url, config_file, queues, actor, fingerprint)
+    selection = select(url, config_file, queues, actor, fingerprint)
     letters = selection.chosen(letter_ids, everything)
     if dry_run:
         from littleq.cli import letters as show
@@ -233,10 +164,11 @@ def _replay(selection: Selection, letters: Iterator[DeadLetter], rate: float) ->
 
 @dlq.command()
 @filter_options
-@click.option("--all", "everything", is_flag=True, help="Every letter that is dead now and passes the filters.")
+@click.option("--all", "everything", is_flag=True, help="Every letter that passes the filters.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.argument("letter_ids", nargs=-1, metavar="[LETTERS]...")
 def purge(
+    *,
     url: str | None,
     config_file: Path | None,
     queues: tuple[str, ...],
@@ -247,7 +179,7 @@ def purge(
     letter_ids: tuple[str, ...],
 ) -> None:
     """Delete dead letters for good. They count as purged in `littleq audit`."""
-    selection = _select(url, config_file, queues, actor, fingerprint)
+    selection = select(url, config_file, queues, actor, fingerprint)
     found = [(letter.queue, letter.letter_id) for letter in selection.chosen(letter_ids, everything)]
     if found and not yes:
         names = ", ".join(sorted({queue for queue, _ in found}))

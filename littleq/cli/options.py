@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from littleq.config import Config
     from littleq.ledger.base import Ledger
 
+    _Float = click.ParamType[float]
+    _Text = click.ParamType[str]
+else:  # click 8.1 knows no type arguments
+    _Float = _Text = click.ParamType
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
@@ -30,7 +35,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SCHEMES = ("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "stub")
 
 
-class Duration(click.ParamType):
+class Duration(_Float):
     """`50ms`, `2s`, `1m`, or a bare number of seconds; to seconds, above 0."""
 
     name = "duration"
@@ -45,7 +50,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Rate(click.ParamType):
+class Rate(_Float):
     """`20/s`, `600/min`, `5/h`, or a bare number per second; to 1/s, above 0."""
 
     name = "rate"
@@ -60,7 +65,7 @@ class Rate(click.ParamType):
         return rate
 
 
-class BrokerURL(click.ParamType):
+class BrokerURL(_Text):
     """`HOST:PORT`, or any URL that `url` in the configuration takes."""
 
     name = "host:port|url"
@@ -71,7 +76,9 @@ class BrokerURL(click.ParamType):
         if separator:
             if scheme not in _SCHEMES:
                 legal = ", ".join(f"{name}://" for name in _SCHEMES)
-                self.fail(f"{_shown(scheme)!r} is not a scheme LittleQ knows: give one of {legal}.", param, ctx)
+                self.fail(
+                    f"{_shown(scheme)!r} is not a scheme LittleQ knows: give one of {legal}.", param, ctx
+                )
             return text
         host, colon, port = text.rpartition(":") if ":" in _shown(text) else (text, "", "6379")
         legal_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +14,12 @@ import click
 
 from littleq.cli import options
 from littleq.cli.arrivals import Arrivals, Trace, generated, read_trace
+from littleq.cli.jobs import find_jobs
 from littleq.cli.tally import Tally, outcome_of
 from littleq.cli.terminal import echo_json, make_console, progress_bar
 
 if TYPE_CHECKING:
-    from dramatiq import Actor
-
-    Job = tuple[Actor[..., Any], tuple[Any, ...], dict[str, Any]]
+    from littleq.cli.jobs import Job
 
 DEFAULT_COUNT = 100
 DEFAULT_INTERVAL = 0.05
@@ -32,10 +29,14 @@ DEFAULT_BURST = 10
 @click.command()
 @click.option("--queue", "-q", metavar="QUEUE", help="Send to the actors of this queue, in rotation.")
 @click.option("--actor", metavar="NAME", help="Send to this actor only.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Sends. [default: 100, or the whole trace]")
-@click.option("--interval", type=options.DURATION, metavar="TIME", help="Mean time between sends. [default: 50ms]")
+@click.option(
+    "--count", type=click.IntRange(min=1), metavar="N", help="Sends. [default: 100, or the whole trace]"
+)
+@click.option(
+    "--interval", type=options.DURATION, metavar="TIME", help="Mean time between sends. [default: 50ms]"
+)
 @click.option("--rate", type=options.RATE, metavar="RATE", help="Instead of --interval: 20/s, 600/min.")
-@click.option("--poisson", is_flag=True, help="Exponential gaps: independent users, not a clockwork.")
+@click.option("--poisson", is_flag=True, help="Exponential gaps: independent users.")
 @click.option(
     "--burst",
     is_flag=False,
@@ -44,10 +45,16 @@ DEFAULT_BURST = 10
     metavar="[SIZE]",
     help=f"SIZE sends at once, at the same mean rate [default: {DEFAULT_BURST}]; with no rate, all at once.",
 )
-@click.option("--trace", "trace_file", type=click.Path(path_type=Path), metavar="FILE", help="Replay recorded arrivals.")
-@click.option("--speed-up", type=click.FloatRange(0, min_open=True), metavar="X", help="Play the trace X times faster.")
-@click.option("--args", "args_json", metavar="JSON", help='Arguments: \'[1, "a"]\' or \'{"name": 1}\'.')
-@click.option("--module", "modules", multiple=True, default=("actors",), show_default=True, help="Where the actors are.")
+@click.option(
+    "--trace", "trace_file", type=click.Path(path_type=Path), metavar="FILE", help="Replay recorded arrivals."
+)
+@click.option(
+    "--speed-up", type=click.FloatRange(0, min_open=True), metavar="X", help="Play the trace X times faster."
+)
+@click.option("--args", "args_json", metavar="JSON", help="Arguments: '[1, \"a\"]' or '{\"name\": 1}'.")
+@click.option(
+    "--module", "modules", multiple=True, default=("actors",), show_default=True, help="Where the actors are."
+)
 @click.option("--seed", type=int, help="Repeat the same random arrivals.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 @options.connection_options
@@ -66,7 +73,7 @@ def producer(ctx: click.Context, /, **given: Any) -> None:
     Exit code: 0 all sends were answered (a refusal is an answer), 1 some failed, 130 Ctrl-C.
     """
     plan = make_plan(**{name: given[name] for name in PLAN_OPTIONS})
-    jobs, queue = _jobs(given)
+    queue, jobs = find_jobs(**{name: given[name] for name in JOB_OPTIONS})
     tally = Tally(queue, asked_rate=plan.rate)
     interrupted = False
     try:
@@ -89,6 +96,7 @@ class Plan:
     rate: float | None
 
 
+JOB_OPTIONS = ("queue", "actor", "modules", "args_json", "url", "config_file")
 PLAN_OPTIONS = ("count", "interval", "rate", "poisson", "burst", "trace_file", "speed_up", "seed")
 
 
@@ -112,7 +120,9 @@ def make_plan(
     rng = random.Random(seed)
     if trace_file is not None:
         if interval or rate or poisson or burst is not None:
-            raise click.UsageError("--trace has its own rate: leave out --interval, --rate, --poisson and --burst.")
+            raise click.UsageError(
+                "--trace has its own rate: leave out --interval, --rate, --poisson and --burst."
+            )
         return _replayed(read_trace(trace_file), count, speed_up, rng)
     if speed_up is not None:
         raise click.UsageError("--speed-up is for a trace: give --trace FILE, or a higher --rate.")
@@ -166,78 +176,3 @@ def send(job: Job, tally: Tally) -> None:
         tally.failed(type(error).__name__, without_secrets(str(error)).replace("\n", " "))
     else:
         tally.entered(outcome_of(message, actor.queue_name), message.queue_name)
-
-
-def _jobs(given: dict[str, Any]) -> tuple[Iterator[Job], str]:
-    """What to send, for ever, and to which queue."""
-    from littleq.cli.apps import actors_of, environment, load_app, queues_of
-
-    broker = load_app(given["modules"], environment(given["url"], given["config_file"]))
-    known, queue, name = queues_of(broker), given["queue"], given["actor"]
-    if name is not None:
-        if name not in broker.actors:
-            legal = ", ".join(sorted(broker.actors))
-            raise click.UsageError(f"No actor is called {name!r}; the module declares {legal}.")
-        actors = [broker.actors[name]]
-        if queue not in (None, actors[0].queue_name):
-            raise click.UsageError(f"The actor {name!r} stands in queue {actors[0].queue_name!r}, not {queue!r}.")
-    elif queue is None:
-        raise click.UsageError(f"Say where to send: --queue, one of {', '.join(sorted(known))}.")
-    elif queue not in known:
-        raise click.UsageError(options.unknown_queue(queue, known))
-    else:
-        actors = actors_of(broker, queue)
-    arguments = [_arguments(actor, given["args_json"]) for actor in actors]
-    pairs = itertools.cycle(list(zip(actors, arguments, strict=True)))
-    jobs = ((actor, *make(number)) for number, (actor, make) in enumerate(pairs))
-    return jobs, actors[0].queue_name
-
-
-Arguments = Callable[[int], tuple[tuple[Any, ...], dict[str, Any]]]
-
-
-def _arguments(actor: Actor[..., Any], args_json: str | None) -> Arguments:
-    """Arguments of the n-th send to an actor."""
-    if args_json is not None:
-        args, kwargs = _parse_args(args_json)
-        make: Arguments = lambda number: (args, kwargs)  # noqa: E731
-    elif takes_number(actor.fn):
-        make = lambda number: ((number,), {})  # noqa: E731
-    else:
-        make = lambda number: ((), {})  # noqa: E731
-    first_args, first_kwargs = make(0)
-    try:
-        inspect.signature(actor.fn).bind(*first_args, **first_kwargs)
-    except TypeError as error:
-        raise click.UsageError(
-            f"The actor {actor.actor_name!r} cannot be called that way ({error}): "
-            f"it takes {inspect.signature(actor.fn)}; give --args JSON."
-        ) from None
-    return make
-
-
-def _parse_args(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise click.UsageError(f"--args is not JSON ({error}): give a list such as '[1]' or an object.") from None
-    if isinstance(value, list):
-        return tuple(value), {}
-    if isinstance(value, dict):
-        return (), value
-    raise click.UsageError(f"--args is {value!r}: give a list of arguments such as '[1]', or an object.")
-
-
-def takes_number(function: Callable[..., Any]) -> bool:
-    """Whether the first parameter accepts an int: it is not annotated, or with a type that an int fits."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if not parameters or parameters[0].kind not in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    ):
-        return False
-    annotation = parameters[0].annotation
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    if annotation is inspect.Parameter.empty:
-        return parameters[0].default is inspect.Parameter.empty
-    return bool({"int", "float", "complex", "Any", "object"} & {word.strip() for word in text.split("|")})

@@ -1,8 +1,8 @@
 """The root command: finds commands when they are asked for, and turns every error into one sentence and an exit code.
 
-    0    done            2    bad input, or a server that does not answer
-    1    the answer is   130  Ctrl-C
-         "no" (audit)    141  whoever read the output has gone away
+0    done            2    bad input, or a server that does not answer
+1    the answer is   130  Ctrl-C
+     "no" (audit)    141  whoever read the output has gone away
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COMMANDS = {
 
 USAGE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
-_USERINFO = re.compile(r"//[^/@\s]*@")
+_URL = re.compile(r"\S*://\S+")
 
 
 class LazyGroup(click.Group):
@@ -58,9 +58,16 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
 )
 def cli() -> None:
     """Service levels for Dramatiq task queues.
@@ -109,9 +116,9 @@ def explain(error: BaseException) -> str | None:
     from littleq.errors import LittleQError
 
     if isinstance(error, LittleQError):
-        return without_secrets(str(error))
+        return str(error)
     if is_connection_error(error):
-        reason = without_secrets(str(error)).rstrip(".") or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         return f"The server does not answer ({reason}): start it, or name another with --redis HOST:PORT."
     return None
 
@@ -122,7 +129,12 @@ def is_connection_error(error: BaseException) -> bool:
 
     from littleq.ledger.base import LedgerUnavailable
 
-    kinds: list[type[BaseException]] = [ConnectionError, TimeoutError, BrokerConnectionError, LedgerUnavailable]
+    kinds: list[type[BaseException]] = [
+        ConnectionError,
+        TimeoutError,
+        BrokerConnectionError,
+        LedgerUnavailable,
+    ]
     if "redis" in sys.modules:
         from redis.exceptions import RedisError
 
@@ -136,7 +148,9 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("cannot reach redis://me:hunter2@db:6379/0")
     'cannot reach redis://***@db:6379/0'
     """
-    return _USERINFO.sub("//***@", text)
+    from littleq.redaction import redact_url
+
+    return _URL.sub(lambda found: redact_url(found[0]), text)
 
 
 def _usage(error: click.UsageError) -> str:
@@ -145,4 +159,4 @@ def _usage(error: click.UsageError) -> str:
 
 
 def _complain(sentence: str) -> None:
-    click.echo(f"littleq: {sentence}", err=True)
+    click.echo(f"littleq: {without_secrets(sentence)}", err=True)

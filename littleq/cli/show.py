@@ -69,9 +69,9 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{number(float(_digits(share * 100)))} %"
 
 
-def counted(value: int, noun: str) -> str:
+def counted(value: int, noun: str, plural: str = "") -> str:
     """`1 job`, `1,200 jobs`."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
 
 
 def _digits(value: float) -> str:
@@ -83,27 +83,24 @@ def _digits(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def sparkline(values: Sequence[float | None], width: int, top: float | None = None) -> str:
-    """The last `width` values as bars, scaled to `top` or their maximum; a gap where nothing is known.
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """The last `width` values as bars, scaled to their maximum: the lowest bar is 0, a gap is not known.
 
     >>> sparkline([0, 1, 2, None, 4], 8)
-    '   ▁▂▄ █'
+    '   ▁▃▅ █'
     """
     shown = values[-width:] if width > 0 else []
-    highest = max((value for value in shown if value is not None), default=0.0)
-    scale = max(highest, top or 0.0) or 1.0
-    bars = (
-        " " if value is None else _BARS[min(7, max(0, math.ceil(value / scale * 8) - 1))] for value in shown
-    )
+    top = max((value for value in shown if value is not None), default=0.0) or 1.0
+    levels = len(_BARS) - 1
+    bars = (" " if value is None else _BARS[min(levels, math.ceil(value / top * levels))] for value in shown)
     return "".join(bars).rjust(width)
 
 
 def bar(share: float, width: int) -> str:
-    """A bar filled to `share`, in eighths of a cell, padded to `width`.
+    """A track of `width` cells, filled to `share` in eighths of a cell.
 
-    >>> bar(0.5, 4), bar(0.03, 4), bar(2, 3)
-    ('██  ', '▏   ', '███')
+    >>> bar(0.5, 4), bar(0.03, 4), bar(0.0, 3), bar(2, 3)
+    ('██░░', '▏░░░', '░░░', '███')
     """
-    eighths = min(width * 8, max(0, math.ceil(share * width * 8)))
-    full, part = divmod(eighths, 8)
-    return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width)
+    full, part = divmod(min(width * 8, max(0, math.ceil(share * width * 8))), 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width, "░")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dramatiq import Message
     from rich.console import Console
 
-#: In the order of the summary. `failed`: the broker did not answer, so the job may or may not have been enqueued.
+#: In the order of the summary. `failed`: no answer from the broker; the job may have been enqueued all the same.
 OUTCOMES = ("admitted", "deferred", "diverted", "bypassed", "shed", "failed")
 #: Sends of these outcomes put a job into a queue.
 ENTERED = frozenset(("admitted", "deferred", "diverted", "bypassed"))
@@ -122,7 +122,9 @@ class Tally:
 
         asked = f" of {rate(self.asked_rate)} asked" if self.asked_rate else ""
         at = f", {rate(self.achieved_rate)}{asked}" if self.achieved_rate else ""
-        console.print(Text.assemble((self.queue, "bold"), f"  {number(self.sent)} sent in {seconds(self.elapsed)}{at}"))
+        console.print(
+            Text.assemble((self.queue, "bold"), f"  {number(self.sent)} sent in {seconds(self.elapsed)}{at}")
+        )
         for outcome in OUTCOMES:
             count = self.outcomes[outcome]
             if not count and outcome in ("deferred", "diverted", "bypassed"):
@@ -152,5 +154,3 @@ def span(low: float, high: float) -> str:
     """A range of durations; one when both ends read the same."""
     first, last = seconds(low), seconds(high)
     return first if first == last else f"{first} to {last}"
-
-

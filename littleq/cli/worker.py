@@ -26,7 +26,7 @@ class PassThrough(click.Command):
 
 @click.command(
     cls=PassThrough,
-    epilog="Everything after -- goes to dramatiq as it is: littleq worker actors -- --watch . --verbose",
+    epilog="Everything after -- goes to dramatiq as it is: littleq worker -- --watch . --verbose",
 )
 @click.argument("modules", nargs=-1, metavar="[MODULES]...")
 @options.queues_option("Serve only this queue; may be repeated. Default: every queue of the actors.")
@@ -52,6 +52,7 @@ class PassThrough(click.Command):
 @click.pass_context
 def worker(
     ctx: click.Context,
+    *,
     modules: tuple[str, ...],
     queues: tuple[str, ...],
     concurrency: int,
@@ -61,8 +62,8 @@ def worker(
 ) -> None:
     """Run workers for the actors declared in MODULES (default: actors).
 
-    Checks the modules and the queues, then becomes `dramatiq`: its logs, signals and exit codes are Dramatiq's own.
-    c, the servers of a queue, is concurrency × processes, over all machines.
+    Checks the modules and the queues, then becomes `dramatiq`: its logs, signals and exit codes are
+    Dramatiq's own. c, the servers of a queue, is concurrency × processes, over all machines.
 
     \b
       littleq worker --queue realtime --concurrency 8 --redis localhost:6379
@@ -80,11 +81,17 @@ def worker(
     command = dramatiq_command(names, queues, concurrency, processes, ctx.meta.get(EXTRA, ()))
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, command, {**os.environ, **changes})
+    os.execve(  # noqa: S606  # no shell is wanted
+        sys.executable, command, {**os.environ, **changes}
+    )
 
 
 def dramatiq_command(
-    modules: tuple[str, ...], queues: tuple[str, ...], concurrency: int, processes: int, extra: tuple[str, ...]
+    modules: tuple[str, ...],
+    queues: tuple[str, ...],
+    concurrency: int,
+    processes: int,
+    extra: tuple[str, ...],
 ) -> list[str]:
     """The command line of Dramatiq."""
     command = [sys.executable, "-m", "dramatiq", *modules]

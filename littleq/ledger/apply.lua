@@ -1,6 +1,7 @@
--- Adds one batch to the ledger. The keys are described in redis.py, the arguments are packed by its `_batch_arguments`.
--- KEYS[1]: prefix. ARGV: widths and expiries, then writer, sequence, age, span, presence, then two lists, each
--- with its length first: settings (queue, name, JSON value) and counts (queue, number of fields, then field, amount, …).
+-- Adds one batch to the ledger. The keys are described in redis.py, the arguments are packed by its
+-- `_batch_arguments`. KEYS[1]: prefix. ARGV: widths and expiries, then writer, sequence, age, span, presence,
+-- then two lists, each with its length first: settings (queue, name, JSON value) and counts (queue, number of
+-- fields, then field, amount, …).
 local prefix = KEYS[1]
 local cursor = 0
 local function take()
@@ -84,8 +85,8 @@ for i = 1, tonumber(take()) do
   counts[i] = { queue, fields }
 end
 
--- The sequence is written first: where the server takes no writes (memory full, read-only, disk error) it is this command that fails,
--- and nothing of the batch is in.
+-- The sequence is written first: where the server takes no writes (memory full, read-only, disk error) it is
+-- this command that fails, and nothing of the batch is in.
 local applied = 0
 if #counts > 0 then
   local key = prefix .. ':seq:' .. writer
@@ -110,7 +111,8 @@ end
 if presence ~= '' then
   redis.call('ZADD', prefix .. ':seen', stamp, writer)
   redis.call('HSET', prefix .. ':workers', writer, presence)
-  local gone = redis.call('ZRANGEBYSCORE', prefix .. ':seen', '-inf', now - presence_seconds, 'LIMIT', 0, 100)
+  local long_ago = string.format('%.6f', now - presence_seconds)
+  local gone = redis.call('ZRANGEBYSCORE', prefix .. ':seen', '-inf', long_ago, 'LIMIT', 0, 100)
   for _, other in ipairs(gone) do
     redis.call('ZREM', prefix .. ':seen', other)
     redis.call('HDEL', prefix .. ':workers', other)

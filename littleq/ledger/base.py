@@ -1,15 +1,17 @@
 """The ledger: what all processes of a fleet know together.
 
-Each process counts in memory (`Recorder`) and sends a `Batch` once a second. A ledger applies a batch exactly once: a
-batch carries its writer and a sequence number, and one that was applied already is ignored, so a flush whose answer
-got lost can simply be sent again. Nothing here is on the path of a job: a dead ledger stops nothing.
+Each process counts in memory (`Recorder`) and sends a `Batch` once a second. A ledger applies a batch exactly
+once: a batch carries its writer and a sequence number, and one that was applied already is ignored, so a
+flush whose answer got lost can simply be sent again. Nothing here is on the path of a job: a dead ledger
+stops nothing.
 
-    process ── Recorder ── Batch(writer, sequence, counts, presence) ──> Ledger ── snapshot() ──> exporter, gate, CLI
+    process ── Recorder ── Batch(writer, sequence, counts, …) ──> Ledger ── snapshot() ──> exporter, gate, CLI
 
-Counters only grow. Beside them the ledger keeps the same counts by slots of a few seconds for a quarter of an hour, so that
-rates and means over the last minute are the same whichever process computes them. A batch says when its counts were
-collected, and they go to the slots of that time: after an outage the rates show no spike where the batches arrive and
-no dent where they did not. The clock is the ledger's own; a batch gives durations only.
+Counters only grow. Beside them the ledger keeps the same counts by slots of a few seconds for a quarter of an
+hour, so that rates and means over the last minute are the same whichever process computes them. A batch says
+when its counts were collected, and they go to the slots of that time: after an outage the rates show no spike
+where the batches arrive and no dent where they did not. The clock is the ledger's own; a batch gives
+durations only.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ RECENT_SLOTS = 12
 SLOT_EXPIRY_SECONDS = 900
 #: A worker that has not been heard of for this long is gone, in seconds: ten missed flushes.
 PRESENCE_SECONDS = 10.0
-#: A setting that no process has published for this long is forgotten, in seconds. Each process publishes once a minute;
-#: an hour bridges the pauses of a fleet that scales to zero.
+#: A setting that no process has published for this long is forgotten, in seconds. Each process publishes once
+#: a minute; an hour bridges the pauses of a fleet that scales to zero.
 SETTINGS_EXPIRY_SECONDS = 3600.0
 #: How long the last sequence number of a writer is kept, in seconds: a batch may be sent again within a day.
 SEQUENCE_EXPIRY_SECONDS = 86400
@@ -66,8 +68,8 @@ class Batch:
 
     Attributes:
         writer: who counted; sends one batch at a time, in order of `sequence`.
-        sequence: 1, 2, 3, …; only a higher one than the last is counted. Presence and settings, which may be said twice,
-            are taken from any.
+        sequence: 1, 2, 3, …; only a higher one than the last is counted. Presence and settings, which may be
+            said twice, are taken from any.
         counts: increments by queue and field, finite numbers.
         presence: where the writer is a live worker.
         settings: by queue and name. Merged with those of other writers, last one wins.
@@ -90,10 +92,10 @@ class QueueLedger:
 
     Attributes:
         totals: monotonic counters by field name (`littleq.ledger.fields`).
-        recent: the same fields, over the last `recent_seconds`. Not always whole: a batch that was collected in two slots
-            is shared between them.
-        recent_seconds: width of that window: up to a minute, 0 when nothing is known yet. A rate is a recent count
-            divided by this.
+        recent: the same fields, over the last `recent_seconds`. Not always whole: a batch that was collected
+            in two slots is shared between them.
+        recent_seconds: width of that window: up to a minute, 0 when nothing is known yet. A rate is a recent
+            count divided by this.
         settings: what the processes run with: `sla_seconds`, `percentile`, `arrival_rate`, `queue_limit`, …
     """
 
@@ -125,7 +127,7 @@ class LedgerSnapshot:
         return sum(1 for worker in self.workers if queue in worker.queues)
 
 
-class LedgerUnavailable(BackendError):
+class LedgerUnavailable(BackendError):  # noqa: N818 - a state, not a mistake
     """The ledger did not take or give anything; the caller keeps what it has and tries again."""
 
 
@@ -141,15 +143,15 @@ class Ledger(Protocol):
         ...
 
     def snapshot(self, queues: Collection[str] | None = None) -> LedgerSnapshot:
-        """Read the given queues, or all, in one round trip. Queues that nobody has counted or declared are left out."""
+        """Read the given queues, or all, in one round trip. Unknown ones are left out."""
         ...
 
 
 def slot_shares(began: float, ended: float, now: float) -> Iterator[tuple[int, float]]:
     """The slots in which counts were collected, and the share of them that each gets.
 
-    What lies further back than a snapshot looks is left out: nobody would read it, and after a long outage it would be
-    the bulk of the work. `apply.lua` does the same.
+    What lies further back than a snapshot looks is left out: nobody would read it, and after a long outage it
+    would be the bulk of the work. `apply.lua` does the same.
 
     >>> list(slot_shares(9.0, 11.0, 11.5)), list(slot_shares(11.0, 11.0, 11.5))
     ([(1, 0.5), (2, 0.5)], [(2, 1.0)])
@@ -168,8 +170,8 @@ def slot_shares(began: float, ended: float, now: float) -> Iterator[tuple[int, f
 def recent_window(first_seen: float, now: float) -> tuple[range, float]:
     """The complete slots that count as recent, and their width in seconds.
 
-    The window begins when the queue was first seen, if that is later. Narrower than one slot it is no window yet: a
-    job that comes alone a millisecond before a slot ends is not a thousand a second.
+    The window begins when the queue was first seen, if that is later. Narrower than one slot it is no window
+    yet: a job that comes alone a millisecond before a slot ends is not a thousand a second.
 
     >>> recent_window(0.0, 1000.0)
     (range(188, 200), 60.0)

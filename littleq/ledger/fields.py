@@ -1,8 +1,8 @@
 """Names of the ledger's counters, and the bounds of its histograms.
 
-A field is a name, or a name and a qualifier: `offered:critical`, `dead:poison`. A histogram is a family of fields,
-`wait:le:0.5` counting the observations in the bin that ends at 0.5 s, beside `wait:count`, `wait:sum` and
-`wait:sumsq`.
+A field is a name, or a name and a qualifier: `offered:critical`, `dead:poison`. A histogram is a family of
+fields, `wait:le:0.5` counting the observations in the bin that ends at 0.5 s, beside `wait:count`, `wait:sum`
+and `wait:sumsq`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ ERRORS = "errors"  #: failures inside LittleQ, by place; queue "" where none is 
 WAIT, SERVICE, SOJOURN = "wait", "service", "sojourn"
 
 #: Wait bins as multiples of the SLA: fine around 1, where the promise is decided.
-SLA_MULTIPLES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+SLA_MULTIPLES = (
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0,
+)  # fmt: skip
 #: Service bins in seconds, 1-2.5-5 from a millisecond to an hour.
 SERVICE_BOUNDS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
-    1800.0, 3600.0,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1800.0, 3600.0,
 )  # fmt: skip
 
 

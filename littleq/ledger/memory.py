@@ -100,7 +100,8 @@ class MemoryLedger:
         """As `Ledger.snapshot`."""
         with self._lock:
             now = self._clock.monotonic()
-            for writer in [name for name, (seen, _) in self._workers.items() if now - seen >= PRESENCE_SECONDS]:
+            gone = [name for name, (seen, _) in self._workers.items() if now - seen >= PRESENCE_SECONDS]
+            for writer in gone:
                 del self._workers[writer]
             wanted = self._queues if queues is None else [queue for queue in queues if queue in self._queues]
             return LedgerSnapshot(

@@ -1,7 +1,7 @@
--- Reads the ledger at one instant. KEYS[1]: prefix. ARGV: slot width, number of recent slots, seconds of presence, then
--- '1' for all queues, or '0' and their names.
--- Returns {seconds, microseconds, {presence, …}, {{queue, totals, recent, width, settings}, …}}; totals, recent and settings are
--- flat lists. Changes nothing.
+-- Reads the ledger at one instant. KEYS[1]: prefix. ARGV: slot width, number of recent slots, seconds of
+-- presence, then '1' for all queues, or '0' and their names.
+-- Returns {seconds, microseconds, {presence, …}, {{queue, totals, recent, width, settings}, …}}; totals,
+-- recent and settings are flat lists. Changes nothing.
 local prefix = KEYS[1]
 local slot_seconds, recent_slots = tonumber(ARGV[1]), tonumber(ARGV[2])
 local presence_seconds = tonumber(ARGV[3])

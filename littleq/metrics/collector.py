@@ -17,13 +17,14 @@ from collections.abc import Collection, Iterable, Mapping
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
+from littleq.backends import backend_for, build_broker
 from littleq.backends.base import Inspector, TruthTable
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config import Config
-from littleq.ledger.base import Ledger, LedgerSnapshot
+from littleq.ledger import Ledger, LedgerSnapshot, open_ledger
 from littleq.metrics import names
 from littleq.metrics.page import empty_family, write_page
-from littleq.metrics.sources import Source, SourceUnavailable
+from littleq.metrics.sources import Source, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class FleetCollector:
     def _read_ledger(self) -> LedgerSnapshot | None:
         try:
             return self._ledger.read(lambda ledger: ledger.snapshot())
-        except SourceUnavailable:
+        except SourceError:
             return None
 
     def _read_broker(self, known: Collection[str], *, discover: bool) -> Mapping[str, TruthTable] | None:
@@ -94,7 +95,7 @@ class FleetCollector:
 
         try:
             return self._broker.read(truths)
-        except SourceUnavailable:
+        except SourceError:
             return None
 
     @staticmethod
@@ -107,16 +108,8 @@ class FleetCollector:
 
 def collector_for(config: Config) -> FleetCollector:
     """A collector of the configured ledger and broker, which are opened at the first scrape."""
-
-    def ledger() -> Ledger:
-        from littleq.ledger import open_ledger
-
-        return open_ledger(config)
-
-    def broker() -> Inspector:
-        from littleq.backends import build_broker
-        from littleq.backends.base import backend_for
-
-        return backend_for(build_broker(config)).inspector
-
-    return FleetCollector(config, Source("ledger", ledger), Source("broker", broker))
+    return FleetCollector(
+        config,
+        ledger=Source("ledger", lambda: open_ledger(config)),
+        broker=Source("broker", lambda: backend_for(build_broker(config)).inspector),
+    )

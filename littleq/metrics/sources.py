@@ -23,7 +23,7 @@ T = TypeVar("T")
 Answer = TypeVar("Answer")
 
 
-class SourceUnavailable(Exception):
+class SourceError(Exception):
     """The source could not be opened or read, or not in time."""
 
 
@@ -48,7 +48,7 @@ class Source(Generic[T]):
         """Ask the client one question.
 
         Raises:
-            SourceUnavailable: whatever went wrong; it has been logged, once for each outage.
+            SourceError: whatever went wrong; it has been logged, once for each outage.
         """
         try:
             answer = self._ask(question)
@@ -56,7 +56,7 @@ class Source(Generic[T]):
             if not self._down:
                 logger.warning("Cannot read the %s: %s: %s", self.name, type(error).__name__, error)
             self._down = True
-            raise SourceUnavailable(self.name) from error
+            raise SourceError(self.name) from error
         if self._down:
             logger.info("The %s can be read again.", self.name)
         self._down = False
@@ -73,7 +73,7 @@ class Source(Generic[T]):
                 if self._client is None:
                     self._client = self._connect()
                 answers.append(question(self._client))
-            except Exception as error:  # noqa: BLE001  # carried over to the thread that asked
+            except Exception as error:  # carried over to the thread that asked
                 errors.append(error)
             finally:
                 self._busy.release()

@@ -17,6 +17,7 @@ import socket
 import socketserver
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -40,12 +41,16 @@ CLIENT_SECONDS = 10.0
 HINT = "Nothing is here. Metrics are at /metrics, a liveness check is at /healthz.\n"
 
 
-class CannotListen(LittleQError):
+class ListenError(LittleQError):
     """The endpoint's address cannot be bound; `in_use` tells whether another process has it."""
 
     def __init__(self, message: str, *, in_use: bool) -> None:
         super().__init__(message)
         self.in_use = in_use
+
+
+class NotWantedError(Exception):
+    """The server's owner has no more use for it."""
 
 
 def application(collector: FleetCollector) -> WSGIApplication:
@@ -68,7 +73,7 @@ def application(collector: FleetCollector) -> WSGIApplication:
 class _Handler(WSGIRequestHandler):
     timeout = CLIENT_SECONDS
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
         """Prometheus asks every few seconds: not worth a line."""
 
 
@@ -79,10 +84,10 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
         collector: what /metrics shows.
         host: name or address to listen on, IPv4 or IPv6.
         port: 0 for any free one; `url` tells which.
-        is_wanted: asked twice a second by `serve_forever`, which raises `SystemExit` when it says no.
+        is_wanted: asked twice a second by `serve_forever`, which raises `NotWantedError` when it says no.
 
     Raises:
-        CannotListen: the address is taken, not ours, or not allowed.
+        ListenError: the address is taken, not ours, or not allowed.
     """
 
     daemon_threads = True
@@ -109,11 +114,11 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
 
     def service_actions(self) -> None:
         if not self._is_wanted():
-            raise SystemExit(0)
+            raise NotWantedError
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Called inside `except`. A client that went away is no error of ours."""
-        logger.debug("A request from %s failed.", client_address, exc_info=True)  # noqa: LOG014
+        logger.debug("A request from %s failed.", client_address, exc_info=True)
 
     @property
     def url(self) -> str:
@@ -130,18 +135,19 @@ def serve_metrics(
     announce: Callable[[str], object] | None = None,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Serve until the process is told to stop: a signal handler that raises ends it cleanly.
+    """Serve until it is not wanted any more, or a signal handler raises; the port is free afterwards.
 
     Args:
         announce: called with the URL once the port is bound.
 
     Raises:
-        CannotListen: as in `MetricsServer`.
+        ListenError: as in `MetricsServer`.
     """
     with MetricsServer(collector, host, port, is_wanted) as server:
         if announce is not None:
             announce(server.url)
-        server.serve_forever()
+        with suppress(NotWantedError):
+            server.serve_forever()
 
 
 def run_as_fork() -> int:
@@ -158,7 +164,7 @@ def run_as_fork() -> int:
     parent = os.getppid()
     try:
         config = _configuration()
-    except Exception as error:  # noqa: BLE001  # no configuration, no exporter; the workers must not notice
+    except Exception as error:  # no configuration, no exporter; the workers must not notice
         logger.error("The metrics exporter does not start: %s", error)
         return 1
     if not config.exporter_enabled:
@@ -167,9 +173,8 @@ def run_as_fork() -> int:
         collector_for(config),
         config.exporter_host,
         config.exporter_port,
-        is_wanted=lambda: (
-            os.getppid() == parent
-        ),  # else the main process was killed: nobody would ever stop us
+        # Else the main process was killed, and nobody would ever stop us.
+        is_wanted=lambda: os.getppid() == parent,
     )
 
 
@@ -196,7 +201,8 @@ def serve_when_free(
     while is_wanted():
         try:
             serve_metrics(collector, host, port, announce=announce, is_wanted=is_wanted)
-        except CannotListen as error:
+            continue
+        except ListenError as error:
             if not told:
                 level = logging.INFO if error.in_use else logging.WARNING
                 logger.log(level, "%s Trying again every %g s.", error, retry_seconds)
@@ -221,15 +227,15 @@ def _configuration() -> Config:
     return load_config()
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> CannotListen:
+def _cannot_listen(host: str, port: int, error: OSError) -> ListenError:
     if error.errno == errno.EADDRINUSE:
-        return CannotListen(
+        return ListenError(
             f"Port {port} on {host} is in use, most likely by another exporter, which serves the same "
-            "numbers: stop it or choose another port.",
+            "numbers: leave it to that one, or choose another port.",
             in_use=True,
         )
     reason = error.strerror or str(error)
-    return CannotListen(
+    return ListenError(
         f"Cannot listen on {host}, port {port} ({reason}): choose an address of this machine and a port "
         "that you may use.",
         in_use=False,

@@ -21,13 +21,13 @@ a lock with its last holder, however that one went. No pid files, no heartbeats,
     (next user: users.lock SH) <------- exits
 
 Failure handling.
-  * A user is killed, at any point: its locks go with it. A guardian that it started finds users.lock free and
-    leaves.
-  * valkey-server is killed: the guardian gets server.lock and starts the next one on the same AOF. Two servers
-    never write one AOF, since only the holder of server.lock starts one.
-  * The guardian is killed: the server runs on. The next `connect_embedded`, in any process, sees guardian.lock
-    free and starts a guardian, which finds server.lock taken: that is adoption, without code of its own. If
-    all users leave before that, the server stays, idle, until the next user comes.
+  * A user is killed, at any point: its locks go with it. A guardian that it started finds users.lock free,
+    and leaves.
+  * valkey-server is killed: the guardian gets server.lock and starts the next one on the same AOF. Never do
+    two servers write one AOF, since only the holder of server.lock starts one.
+  * The guardian is killed: the server runs on. The next `connect_embedded`, in any process, sees
+    guardian.lock free and starts a guardian, which finds server.lock taken: that is adoption, without code
+    of its own. If all users leave before that, the server stays, idle, until the next user comes.
   * The guardian gets SIGTERM (from a service manager that stops the unit which happened to start it): the
     server stops cleanly. **A process that loses the server calls `connect_embedded` again**: that starts what
     is missing.
@@ -90,10 +90,10 @@ def parse_embedded_url(url: str) -> Path | None:
         path = unquote(match[1])
         if "\0" not in path:
             return Path(path)
-    # It may be the URL of another server, with a password.
-    shown = re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url))
+    if "@" in url or "?" in url:  # perhaps the URL of another server, with a password
+        url = url.partition(":")[0] + "://***"
     raise ValidationError(
-        f"{shown!r} is not an embedded URL: write embedded:// for the default data folder or "
+        f"{url!r} is not an embedded URL: write embedded:// for the default data folder or "
         f"embedded:///absolute/path for another, or use a server of your own: redis://localhost:6379."
     )
 

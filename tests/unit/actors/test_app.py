@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from dramatiq import Worker
 
-from littleq.config import SLAQueueConfig
+from littleq.config import Config
+from littleq.config_contradictions import doubts
+from littleq.config_sources import load_config
 
 ACTORS = {
     "call_partner": "realtime",
@@ -22,9 +23,9 @@ ACTORS = {
 
 
 @pytest.fixture
-def service_levels() -> dict[str, SLAQueueConfig]:
-    settings = tomllib.loads((Path(__file__).parents[3] / "littleq.toml").read_text())
-    return {name: SLAQueueConfig(name=name, **table) for name, table in settings["queues"].items()}
+def config() -> Config:
+    """The app's own settings, whatever the environment of this test run says."""
+    return load_config(path=Path(__file__).parents[3] / "littleq.toml", environ={})
 
 
 def test_the_app_offers_its_actors_on_its_two_queues(app: ModuleType) -> None:
@@ -40,17 +41,17 @@ def test_an_actor_needs_no_argument_and_takes_a_number_first(app: ModuleType, na
     assert all(parameter.default is not parameter.empty for parameter in (first, *others))
 
 
-def test_every_queue_has_its_service_level(service_levels: dict[str, SLAQueueConfig]) -> None:
-    assert set(service_levels) == set(ACTORS.values())
-    assert service_levels["realtime"].admission_mode == "contract"
-    assert service_levels["batch"].admission_mode == "capacity"
+def test_each_queue_has_a_service_level_that_makes_sense(config: Config) -> None:
+    assert {name: queue.admission_mode for name, queue in config.queues.items()} == {
+        "realtime": "contract",
+        "batch": "capacity",
+    }
+    assert list(doubts(config)) == []
 
 
-def test_the_retry_budget_covers_an_ordinary_day_of_the_partner(
-    app: ModuleType, service_levels: dict[str, SLAQueueConfig]
-) -> None:
+def test_the_retry_budget_covers_an_ordinary_day_of_the_partner(app: ModuleType, config: Config) -> None:
     retries_per_call = 1 / (1 - app.flaky.OUTAGE_SHARE) - 1
-    assert retries_per_call <= service_levels["realtime"].retry_budget
+    assert retries_per_call <= config.queue("realtime").retry_budget
 
 
 def test_a_retry_cures_an_outage_and_a_bad_row_becomes_a_dead_letter(app: ModuleType) -> None:

@@ -1,0 +1,189 @@
+"""What `monitor` knows: one reading of broker and ledger after another, and the recent past of each queue."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from littleq.cli.root import without_secrets
+from littleq.cli.show import rate
+from littleq.ledger import fields
+from littleq.metrics.observe import QueueReport, observe, total
+from littleq.metrics.sources import Source, SourceUnavailable
+
+if TYPE_CHECKING:
+    from littleq.backends.base import Inspector, TruthTable
+    from littleq.config import Config
+    from littleq.ledger.base import Ledger, LedgerSnapshot
+
+T = TypeVar("T")
+Answer = TypeVar("Answer")
+
+#: Samples kept for a sparkline: wider than any terminal shows.
+HISTORY = 240
+#: How often the broker is asked for queues that nobody here knows, in seconds: it may have to scan its keys.
+DISCOVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a queue is, in a word.
+
+    Attributes:
+        word: `ok`, `idle`, `shedding`, `at risk`, `breaching`, `no worker` or `unknown`.
+        why: a few words more; may be empty.
+    """
+
+    word: str
+    why: str = ""
+
+
+def status_of(report: QueueReport) -> Status:
+    """The worst thing that can be said about a queue now."""
+    waiting = report.truth.ready if report.truth is not None else 0
+    if report.servers is None or report.truth is None:
+        return Status("unknown")
+    if not report.servers and (waiting or report.arrival_rate):
+        return Status("no worker", "nobody serves it")
+    if report.burn_rate is not None and report.burn_rate > 1:
+        return Status("breaching", f"{report.burn_rate:.2g} times what it may")
+    if report.headroom is not None and report.headroom < 0:
+        return Status("at risk", "a breach is predicted")
+    if report.shed_rate:
+        return Status("shedding", f"{rate(report.shed_rate)} refused")
+    if not report.number_in_system and not report.arrival_rate:
+        return Status("idle")
+    return Status("ok")
+
+
+@dataclass(slots=True)
+class History:
+    """The recent past of one queue: depth, and λ between two readings."""
+
+    depth: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    arrival_rate: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    _last: tuple[float, float] | None = None
+
+    def add(self, report: QueueReport, snapshot: LedgerSnapshot | None) -> None:
+        """Note one reading; what could not be read leaves a gap."""
+        depth = report.number_in_system
+        self.depth.append(None if depth is None else float(depth))
+        self.arrival_rate.append(self._rate_since(report.queue, snapshot))
+
+    def _rate_since(self, queue: str, snapshot: LedgerSnapshot | None) -> float | None:
+        if snapshot is None:
+            self._last = None
+            return None
+        now, offered = snapshot.taken_at, total(snapshot.queue(queue).totals, fields.OFFERED)
+        before, self._last = self._last, (now, offered)
+        if before is None or now <= before[0]:
+            return None
+        return max(0.0, offered - before[1]) / (now - before[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything at one moment.
+
+    Attributes:
+        taken_at: s since the epoch, by this machine's clock.
+        away: what could not be read, and why: `broker`, `ledger`.
+    """
+
+    taken_at: float
+    reports: Mapping[str, QueueReport]
+    away: Mapping[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """All of it for scripts: seconds, rates per second, null where a number is not known."""
+        return {
+            "taken_at": self.taken_at,
+            "away": dict(self.away),
+            "queues": {name: _record(report) for name, report in self.reports.items()},
+        }
+
+
+def _record(report: QueueReport) -> dict[str, Any]:
+    record = {"status": status_of(report).word, **asdict(report)}
+    if report.truth is not None:
+        record["truth"]["approximate"] = sorted(report.truth.approximate)
+        record["truth"]["imbalance"] = report.truth.imbalance
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
+
+
+class Watch:
+    """Reads broker and ledger, both in one go, however badly they are.
+
+    Args:
+        wanted: the queues to look at; none: all that anybody knows.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        broker: Source[Inspector],
+        ledger: Source[Ledger],
+        wanted: tuple[str, ...] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        # What goes wrong is said on the screen; the log would write across it.
+        logging.getLogger("littleq").addHandler(logging.NullHandler())
+        self.config = config
+        self.histories: dict[str, History] = {}
+        self._broker, self._ledger, self._wanted, self._now = broker, ledger, wanted, now
+        self._discovered: set[str] = set()
+        self._discover_at = -math.inf
+
+    def read(self) -> Reading:
+        """One reading, kept in the histories as well. Never raises for a server that is away."""
+        away: dict[str, str] = {}
+        snapshot = _try(self._ledger, lambda ledger: ledger.snapshot(), away)
+        truths = _try(self._broker, lambda inspector: self._truths(inspector, snapshot), away)
+        reports = observe(snapshot, truths, self.config)
+        if self._wanted:
+            reports = {name: reports[name] for name in dict.fromkeys(self._wanted) if name in reports}
+        for name, report in reports.items():
+            self.histories.setdefault(name, History()).add(report, snapshot)
+        return Reading(self._now(), reports, away)
+
+    def _truths(self, inspector: Inspector, snapshot: LedgerSnapshot | None) -> Mapping[str, TruthTable]:
+        if self._wanted:
+            return inspector.truth(self._wanted)
+        if self._now() >= self._discover_at:
+            self._discovered = inspector.queues()
+            self._discover_at = self._now() + DISCOVERY_SECONDS
+        known = self._discovered | set(self.config.queues)
+        if snapshot is not None:
+            known.update(snapshot.queues, *(worker.queues for worker in snapshot.workers))
+        return inspector.truth(sorted(known - {""}))
+
+
+def _try(source: Source[T], question: Callable[[T], Answer], away: dict[str, str]) -> Answer | None:
+    try:
+        return source.read(question)
+    except SourceUnavailable as unavailable:
+        cause = unavailable.__cause__ or unavailable
+        away[source.name] = without_secrets(str(cause)).replace("\n", " ").rstrip(".") or type(cause).__name__
+        return None
+
+
+def open_watch(config: Config, wanted: tuple[str, ...]) -> Watch:
+    """A watch on the configured servers, which are opened at the first reading."""
+
+    def broker() -> Inspector:
+        from littleq.backends import build_broker
+        from littleq.backends.base import backend_for
+
+        return backend_for(build_broker(config)).inspector
+
+    def ledger() -> Ledger:
+        from littleq.ledger import open_ledger
+
+        return open_ledger(config)
+
+    return Watch(config, Source("broker", broker), Source("ledger", ledger), wanted)

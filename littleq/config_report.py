@@ -1,0 +1,122 @@
+"""A configuration as it is shown: every setting with its origin, what follows from it, and as TOML.
+
+Nothing here holds a secret: URLs are redacted before they enter a `Setting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from littleq.config import Config, SLAQueueConfig
+from littleq.config_files import EXPORTER
+from littleq.config_messages import Path, dotted, setting_names, toml_key, toml_string
+from littleq.config_sources import Loaded
+from littleq.redaction import redact_url
+
+_IN_MEMORY = ", in the memory of each process by itself, lost at its end"
+_REACH = {
+    "embedded": ", for the processes of this user on this machine only",
+    "memory": _IN_MEMORY,
+    "stub": _IN_MEMORY,
+}
+
+#: Origin of what is computed from other settings.
+DERIVED = "derived"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of `littleq config show`."""
+
+    path: Path
+    value: Any  # a TOML value, or None where nothing is set
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """The dotted name, as TOML spells it."""
+        return dotted(self.path)
+
+
+def describe_config(loaded: Loaded) -> Iterator[Setting]:
+    """Every setting, its value and its origin; then, for each queue, what is derived from them."""
+    config = loaded.config
+    for name in setting_names(Config):
+        if name == "queues":
+            continue
+        value = getattr(config, name)
+        shown = redact_url(value) if isinstance(value, str) else value
+        yield Setting((name,), shown, loaded.origin((name,)))
+    for key, queue in config.queues.items():
+        for name in setting_names(SLAQueueConfig):
+            if name != "name":
+                yield from _entries(("queues", key, name), getattr(queue, name), loaded)
+        for name, value in derived(queue).items():
+            yield Setting(("queues", key, name), value, DERIVED)
+
+
+def _entries(path: Path, value: Any, loaded: Loaded) -> Iterator[Setting]:
+    if not isinstance(value, Mapping) or not value:
+        yield Setting(path, dict(value) if isinstance(value, Mapping) else value, loaded.origin(path))
+        return
+    for key, item in value.items():
+        yield Setting((*path, key), item, loaded.origin((*path, key)))
+
+
+def derived(queue: SLAQueueConfig) -> dict[str, float | str]:
+    """What follows from a queue's settings alone.
+
+    `queue_limit` is L = λ × SLA, in jobs, where admission goes by contract: elsewhere it depends on the live
+    workers. `offered_load` is a = λS, in erlangs, where both are declared.
+    """
+    found: dict[str, float | str] = {"admission_mode": queue.admission_mode}
+    if queue.arrival_rate is not None and queue.admission_mode == "contract":
+        found["queue_limit"] = queue.arrival_rate * queue.sla_seconds
+    if queue.arrival_rate is not None and queue.service_time_seconds is not None:
+        found["offered_load"] = queue.arrival_rate * queue.service_time_seconds
+    return found
+
+
+def ledger_place(loaded: Loaded) -> str:
+    """Where the counts of all processes are kept, in words."""
+    config = loaded.config
+    if config.ledger_url is None:
+        url, why = (
+            config.url,
+            f"the broker's server, url from {loaded.origin(('url',))}; ledger_url is not set",
+        )
+    else:
+        url, why = config.ledger_url, f"ledger_url from {loaded.origin(('ledger_url',))}"
+    reach = _REACH.get(url.partition("://")[0], "")
+    return f"{redact_url(url)} ({why}){reach}"
+
+
+def to_toml(settings: Iterable[Setting]) -> str:
+    """Settings as a `littleq.toml`, the origins as comments; what is not set or derived is a comment too."""
+    tables: dict[Path, list[str]] = {}
+    for setting in settings:
+        path = setting.path
+        if path[0].startswith(EXPORTER):
+            path = ("exporter", path[0].removeprefix(EXPORTER))
+        tables.setdefault(path[:-1], []).append(_toml_line(path[-1], setting))
+    blocks = []
+    for table, lines in tables.items():
+        blocks.append("\n".join(([f"[{dotted(table)}]"] if table else []) + lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _toml_line(key: str, setting: Setting) -> str:
+    if setting.value is None:
+        return f"# {key} is not set"
+    comment = "# " if setting.origin == DERIVED else ""
+    return f"{comment}{toml_key(key)} = {_toml_value(setting.value)}  # {setting.origin}"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, str):
+        return toml_string(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "{}" if value == {} else repr(value)

@@ -1,0 +1,363 @@
+"""The models: what is legal, what is refused and in which words, and that nothing shows a secret."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from littleq.config import Config, FrozenDict, SLAQueueConfig
+from littleq.config_contradictions import doubts
+from littleq.config_messages import legal_values, one_sentence, setting_names, unknown
+from littleq.errors import ConfigurationError
+from littleq.redaction import redact_url
+
+
+def refusal(make: Any, *args: Any, **settings: Any) -> str:
+    """The sentence with which `make` refuses its arguments."""
+    with pytest.raises(ConfigurationError) as caught:
+        make(*args, **settings)
+    return str(caught.value)
+
+
+# What a user of the issue's example writes ------------------------------------------------------------------
+
+
+def test_a_queue_is_declared_by_position() -> None:
+    queue = SLAQueueConfig("realtime", 20, 1, 8, 0.8, 5)
+    assert (queue.name, queue.arrival_rate, queue.sla_seconds) == ("realtime", 20.0, 1.0)
+    assert (queue.jobs_per_worker, queue.scale_threshold, queue.max_retries) == (8, 0.8, 5)
+
+
+def test_the_order_of_the_first_six_settings_is_fixed() -> None:
+    assert setting_names(SLAQueueConfig)[:6] == [
+        "name",
+        "arrival_rate",
+        "sla_seconds",
+        "jobs_per_worker",
+        "scale_threshold",
+        "max_retries",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [
+        ({}, "capacity"),
+        ({"arrival_rate": 2}, "contract"),
+        ({"arrival_rate": 2, "admission": "off"}, "off"),
+        ({"arrival_rate": 2, "admission": "capacity"}, "capacity"),
+    ],
+)
+def test_the_mode_of_admission_follows_from_the_settings(settings: dict[str, Any], mode: str) -> None:
+    assert SLAQueueConfig("q", **settings).admission_mode == mode
+
+
+def test_a_share_that_is_not_set_has_its_default() -> None:
+    queue = SLAQueueConfig("q", criticality_shares={"default": 0.7})
+    assert [queue.criticality_share(c) for c in ("critical", "default", "sheddable")] == [1.0, 0.7, 0.5]
+
+
+# Refused, and how ------------------------------------------------------------------------------------------
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "pieces"),
+    [
+        ("arrival_rate", 0, ["is 0:", "a number > 0", "leave it out"]),
+        ("arrival_rate", "20", ["is '20':", "a number > 0"]),
+        ("arrival_rate", True, ["is True:", "a number > 0"]),
+        ("arrival_rate", float("inf"), ["is inf:", "a finite number > 0"]),
+        ("arrival_rate", 10**400, ["a number > 0"]),
+        ("sla_seconds", -1.5, ["is -1.5:", "a number of seconds > 0", "default (60.0)"]),
+        ("sla_seconds", None, ["is None:", "a number of seconds > 0"]),
+        ("sla_seconds", NAN, ["is nan:", "a finite number of seconds > 0"]),
+        ("jobs_per_worker", 0, ["is 0:", "a whole number >= 1", "default (8)"]),
+        ("jobs_per_worker", 2.5, ["is 2.5:", "a whole number >= 1"]),
+        ("jobs_per_worker", True, ["is True:", "a whole number >= 1"]),
+        ("scale_threshold", 1.01, ["is 1.01:", "a number > 0 and <= 1", "default (0.8)"]),
+        ("scale_threshold", NAN, ["is nan:", "a finite number > 0 and <= 1"]),
+        ("max_retries", -1, ["is -1:", "a whole number >= 0", "default (20)"]),
+        ("percentile", 100, ["is 100:", "a number > 0 and < 100", "default (99.0)"]),
+        ("percentile", NAN, ["is nan:", "a finite number > 0 and < 100"]),
+        ("sla_on", "start", ["is 'start':", "wait or sojourn", "default (wait)"]),
+        ("admission", "strict", ["is 'strict':", "contract, capacity or off", "leave it out"]),
+        ("on_overload", "drop", ["is 'drop':", "shed, defer or divert", "default (shed)"]),
+        ("divert_to", "no spaces", ["is 'no spaces':", "a queue name"]),
+        ("jitter", "none", ["is 'none':", "full, equal or decorrelated", "default (full)"]),
+        ("criticality_shares", [1], ["is [1]:", "a table from critical, default or sheddable to a number > 0"]),
+        ("min_backoff_seconds", 0, ["is 0:", "a number of seconds > 0", "default (15.0)"]),
+        ("max_backoff_seconds", "1h", ["is '1h':", "a number of seconds > 0", "default (604800.0)"]),
+        ("retry_budget", -0.1, ["is -0.1:", "a number >= 0", "default (0.1)"]),
+        ("retry_routes", "dead", ["is 'dead':", "a table from an exception's name to retry, dead or skip"]),
+        ("concurrency", 0, ["is 0:", "a whole number >= 1"]),
+        ("min_workers", -1, ["is -1:", "a whole number >= 0", "default (0)"]),
+        ("max_workers", 0, ["is 0:", "a whole number >= 1", "default (10)"]),
+        ("service_time_seconds", 0, ["is 0:", "a number of seconds > 0"]),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence(setting: str, value: Any, pieces: list[str]) -> None:
+    sentence = refusal(SLAQueueConfig, "realtime", **{setting: value})
+    assert sentence.startswith(f"SLAQueueConfig('realtime') {setting} ")
+    assert "\n" not in sentence
+    assert [piece for piece in pieces if piece not in sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "beginning"),
+    [
+        ("criticality_shares", {"sheddable": 0}, "criticality_shares.sheddable is 0: it must be a number > 0"),
+        ("criticality_shares", {"low": 0.5}, "criticality_shares.low is 'low': it must be critical, default or"),
+        ("retry_routes", {"ValueError": "drop"}, "retry_routes.ValueError is 'drop': it must be retry, dead or"),
+        ("retry_routes", {"a b": "dead"}, "retry_routes.\"a b\" is 'a b': it must be an exception's name"),
+    ],
+)
+def test_inside_a_table_the_wrong_entry_is_named(setting: str, value: Any, beginning: str) -> None:
+    assert f"SLAQueueConfig('q') {beginning}" in refusal(SLAQueueConfig, "q", **{setting: value})
+
+
+@pytest.mark.parametrize("name", ["", "1st", "two words", "mail/bulk", "realtime\n", "é", 5, None])
+def test_a_name_that_no_dramatiq_queue_can_have_is_refused(name: Any) -> None:
+    assert "name is" in (sentence := refusal(SLAQueueConfig, name))
+    assert "a queue name" in sentence
+
+
+def test_a_wrong_value_given_by_position_is_named() -> None:
+    assert "SLAQueueConfig('realtime') sla_seconds is 0:" in refusal(SLAQueueConfig, "realtime", 20, 0)
+
+
+def test_a_queue_without_a_name_is_refused() -> None:
+    assert "name is missing: it must be a queue name" in refusal(SLAQueueConfig, arrival_rate=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "suggestion"),
+    [
+        ("sla_second", "use sla_seconds,"),
+        ("sla-seconds", "use sla_seconds,"),
+        ("SLA_SECONDS", "use sla_seconds,"),
+        ("retries", "use max_retries,"),
+        ("sla", "use sla_seconds or sla_on,"),
+        ("zzz", "use one of name, arrival_rate, sla_seconds,"),
+    ],
+)
+def test_an_unknown_setting_is_answered_with_the_nearest(wrong: str, suggestion: str) -> None:
+    sentence = refusal(SLAQueueConfig, "q", **{wrong: 1})
+    assert f"{wrong} is not a setting: {suggestion}".replace("sla-seconds is", '"sla-seconds" is') in sentence or (
+        wrong == "sla-seconds" and suggestion in sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "beginning"),
+    [
+        ({"admission": "contract"}, "admission is 'contract', but arrival_rate is not set"),
+        ({"on_overload": "divert"}, "on_overload is 'divert', but divert_to is not set"),
+        ({"divert_to": "q"}, "divert_to is 'q', the queue itself"),
+        ({"min_backoff_seconds": 5, "max_backoff_seconds": 4}, "min_backoff_seconds is 5.0: it must be <= max_b"),
+        ({"max_backoff_seconds": 4}, "max_backoff_seconds is 4.0: it must be >= min_backoff_seconds, which is 15.0"),
+        ({"min_workers": 11}, "min_workers is 11: it must be <= max_workers, which is 10 by default"),
+        ({"min_workers": 3, "max_workers": 2}, "min_workers is 3: it must be <= max_workers, which is 2;"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], beginning: str) -> None:
+    assert f"SLAQueueConfig('q') {beginning}" in refusal(SLAQueueConfig, "q", **settings)
+
+
+def test_all_problems_are_told_but_not_a_page_of_them() -> None:
+    sentence = refusal(SLAQueueConfig, "q", sla_seconds=0, max_retries=-1)
+    assert "sla_seconds is 0" in sentence and "max_retries is -1" in sentence
+    assert sentence.endswith(".") and not sentence.endswith("..")
+    many = refusal(SLAQueueConfig, *["x"] * 20)
+    assert "; and " in many and many.endswith(" more.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "beginning"),
+    [
+        ({"url": "localhost:6379"}, "Config url is 'localhost:6379': it must be a URL that begins with embedded://"),
+        ({"url": 5}, "Config url is 5:"),
+        ({"ledger_url": "http://x"}, "Config ledger_url is 'http://x':"),
+        ({"namespace": ""}, "Config namespace is '': it must be a text that is not empty"),
+        ({"flush_seconds": 0}, "Config flush_seconds is 0: it must be a number of seconds > 0"),
+        ({"exporter_enabled": "yes"}, "Config exporter_enabled is 'yes': it must be true or false"),
+        ({"exporter_enabled": 1}, "Config exporter_enabled is 1: it must be true or false"),
+        ({"exporter_port": 65536}, "Config exporter_port is 65536: it must be a whole number >= 0 and <= 65535"),
+        ({"queues": [1]}, "Config queues is [1]: it must be a table from queue names to SLAQueueConfig"),
+        ({"queues": {"a": {}}}, "Config queues.a is {}: it must be an object of SLAQueueConfig"),
+        ({"queues": {"a": SLAQueueConfig("b")}}, "Config queues.a.name is 'b': it must be 'a', its key"),
+        ({"queue": {}}, "Config queue is not a setting: use queues"),
+        ({"url": "redis://***@db"}, "Config url holds ***"),
+    ],
+)
+def test_a_wrong_process_setting_is_refused(settings: dict[str, Any], beginning: str) -> None:
+    assert refusal(Config, **settings).startswith(beginning)
+
+
+def test_queues_that_divert_in_a_circle_are_refused_once() -> None:
+    def diverting(name: str, to: str) -> SLAQueueConfig:
+        return SLAQueueConfig(name, on_overload="divert", divert_to=to)
+
+    line = {"a": diverting("a", "b"), "b": diverting("b", "c")}
+    assert Config(queues=line).queues == line
+    sentence = refusal(Config, queues=line | {"c": diverting("c", "a"), "d": diverting("d", "a")})
+    assert sentence.count("leads back") == 1 and "a → b → c → a" in sentence
+
+
+def test_pydantic_alone_is_put_into_one_sentence_too() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(dict[str, int]).validate_python({"a": "x"})
+    assert one_sentence(caught.value, "here").startswith("here a is 'x': input should be a valid integer")
+
+
+# Immutable, hashable, cheap to ask ----------------------------------------------------------------------------
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = Config(queues={"a": SLAQueueConfig("a", retry_routes={"ValueError": "dead"})})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.url = "stub://"  # type: ignore[misc]
+    for table in (config.queues, config.queues["a"].retry_routes):
+        assert isinstance(table, FrozenDict)
+        for change in (table.clear, table.popitem, lambda table=table: table.update(b=1)):
+            with pytest.raises(TypeError, match="make another one"):
+                change()
+        with pytest.raises(TypeError, match="make another one"):
+            table["b"] = 1
+
+
+def test_what_a_configuration_was_made_from_can_change_without_it() -> None:
+    routes = {"ValueError": "dead"}
+    queue = SLAQueueConfig("a", retry_routes=routes)  # type: ignore[arg-type]
+    routes.clear()
+    assert queue.retry_routes == {"ValueError": "dead"}
+
+
+def test_a_configuration_can_be_hashed_copied_and_pickled() -> None:
+    config = Config(queues={"a": SLAQueueConfig("a", 2, criticality_shares={"sheddable": 0.1})})
+    for twin in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert twin == config and hash(twin) == hash(config)
+        assert twin.queues["a"].given == config.queues["a"].given
+
+
+def test_replace_checks_again() -> None:
+    queue = SLAQueueConfig("a", sla_seconds=2)
+    assert dataclasses.replace(queue, sla_seconds=3.0).sla_seconds == 3.0
+    assert "sla_seconds is 0" in refusal(dataclasses.replace, queue, sla_seconds=0)
+
+
+def test_a_configured_queue_is_handed_out_as_it_is() -> None:
+    queue = SLAQueueConfig("a")
+    assert Config(queues={"a": queue}).queue("a") is queue
+
+
+@pytest.mark.parametrize("name", ["other", "other.DQ", "no queue of Dramatiq's", ""])
+def test_a_queue_that_nobody_configured_refuses_nothing_and_is_not_shown(name: str) -> None:
+    config = Config(queues={"a": SLAQueueConfig("a")})
+    found = config.queue(name)
+    assert (found.name, found.admission_mode) == (name, "off")
+    assert config.queue(name) is found
+    assert set(config.queues) == {"a"}
+    assert config == Config(queues={"a": SLAQueueConfig("a")})
+
+
+def test_given_names_what_was_written() -> None:
+    assert SLAQueueConfig("a", 5, percentile=99.0).given == {"name", "arrival_rate", "percentile"}
+
+
+# Doubts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "piece"),
+    [
+        ({"arrival_rate": 0.5, "sla_seconds": 1}, "0.5 jobs, less than one"),
+        ({"arrival_rate": 90, "service_time_seconds": 1}, "needs max_workers > 11.25"),
+        ({"arrival_rate": 30, "service_time_seconds": 1, "concurrency": 2}, "with 2 jobs each run at most 20"),
+        ({"percentile": 0.99}, "99 is probably meant"),
+        ({"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2}, "a job takes 3.0 s of the 2.0 s"),
+        ({"divert_to": "other"}, "never used"),
+        ({"criticality_shares": {"default": 0.3}}, "refuse more critical jobs first"),
+    ],
+)
+def test_what_runs_but_is_hardly_meant_raises_a_doubt(settings: dict[str, Any], piece: str) -> None:
+    queue = SLAQueueConfig("q", **settings)
+    told = list(doubts(Config(queues={"q": queue}), threads=8))
+    assert len(told) == 1 and piece in told[0] and told[0].startswith("queue q: ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"sla_seconds": 1, "min_backoff_seconds": 15},
+        {"arrival_rate": 1, "sla_seconds": 1},
+        {"arrival_rate": 79, "service_time_seconds": 1},
+        {"arrival_rate": 0.1, "sla_seconds": 1, "admission": "capacity"},
+        {"on_overload": "divert", "divert_to": "other"},
+    ],
+)
+def test_what_is_sensible_raises_none(settings: dict[str, Any]) -> None:
+    assert list(doubts(Config(queues={"q": SLAQueueConfig("q", **settings)}))) == []
+
+
+# Words ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [Config, SLAQueueConfig])
+def test_every_setting_can_say_what_is_legal(model: type) -> None:
+    assert all(legal_values(model, name) for name in setting_names(model))
+
+
+def test_a_suggestion_is_spelled_as_its_source_spells_it() -> None:
+    assert "use LITTLEQ_URL," in unknown("urll", ["url"], lambda name: f"LITTLEQ_{name.upper()}")
+
+
+# Secrets ---------------------------------------------------------------------------------------------------------
+
+SECRET_URLS = [
+    "redis://me:hunter2@db:6379/0",
+    "redis://:hunter2@db",
+    "rediss://hunter2@db",
+    "redis://me:hunter2/with/slash@db",
+    "redis://me:hunter2@twice@db",
+    "redis://me:hunter2 with blank@db",
+    "redis://me:hunter2#?@db",
+    "valkey://db?password=hunter2&db=1",
+    "redis://db?db=1&PassWord=hunter2",
+    "unix://me:hunter2@/run/valkey.sock?db=1",
+    "redis://me:hunter2@one,redis://me:hunter2@two",
+    "me:hunter2@db:6379",
+    "redis:/me:hunter2@db",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_a_redacted_url_keeps_no_secret(url: str) -> None:
+    assert "hunter2" not in redact_url(url)
+    assert redact_url(redact_url(url)) == redact_url(url)
+
+
+@pytest.mark.parametrize("url", ["embedded://", "redis://db:6379/0", "unix:///run/x.sock?db=1", "stub://", ""])
+def test_a_url_without_a_secret_stays_as_it_is(url: str) -> None:
+    assert redact_url(url) == url
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_no_message_or_repr_shows_a_secret(url: str) -> None:
+    for value in (url, f"x{url}", [url], {"url": url}, {url: 1}, (url,), [[url]]):
+        for make, setting in ((Config, "url"), (Config, "exporter_port"), (SLAQueueConfig, "sla_seconds")):
+            arguments = {"name": "q"} if make is SLAQueueConfig else {}
+            try:
+                made = make(**arguments, **{setting: value})
+            except ConfigurationError as error:
+                assert "hunter2" not in str(error)
+                assert error.__cause__ is None and error.__suppress_context__
+            else:
+                assert "hunter2" not in repr(made)

@@ -112,7 +112,8 @@ def unknown(name: str, legal: Collection[str], spelled: Callable[[str], str] = s
     Its value is not quoted: it does not help, and may be a secret under a name that LittleQ cannot know.
     """
     wanted = re.sub(r"\W", "_", name.lower())
-    near = difflib.get_close_matches(wanted, legal, n=1, cutoff=0.6)
+    near = [other for other in legal if wanted == other or wanted in other.split("_")][:3]
+    near = near or difflib.get_close_matches(wanted, legal, n=1, cutoff=0.6)
     if not near and len(wanted) > 2:
         near = [other for other in legal if wanted in other or other in wanted][:3]
     names = " or ".join(spelled(other) for other in near) or ", ".join(spelled(other) for other in legal)

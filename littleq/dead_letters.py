@@ -1,7 +1,8 @@
 """Dead letters as a human looks at them: which of ten thousand are the same accident.
 
-Pure. Two letters share a fingerprint when the same actor died for the same reason, of the same exception, raised
-at the same place. Arguments, messages, attempts and times do not count, nor does where the code is installed.
+Pure. Two letters share a fingerprint when the same actor died for the same reason, of the same exception,
+raised at the same place. Arguments, messages, attempts and times do not count, nor does where the code is
+installed.
 """
 
 from __future__ import annotations

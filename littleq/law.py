@@ -10,11 +10,11 @@ below do not repeat them:
     arrival_scv, service_scv, scv    squared coefficient of variation, (deviation / mean)²; >= 0:
                                      0 is clockwork, 1 exponential (Poisson arrivals), above 1 bursty
 
-All raise `ValidationError` for an argument that is out of range, NaN, infinite or not a number; those that need
-a steady state raise `UnstableQueueError` when a >= c. Queues are first come, first served.
+All raise `ValidationError` for an argument that is out of range, NaN, infinite or not a number; those that
+need a steady state raise `UnstableQueueError` when a >= c. Queues are first come, first served.
 
 Exact: Little, Erlang B and C, every `mmc_`, `mm1_`, `md1_` and `mg1_` function, and `servers_for_tail` and
-`capacity_limit` at scv = 1. Approximate: the rest. tests/simulation/test_law_against_ciw.py measures by how much.
+`capacity_limit` at scv = 1. The rest approximates; tests/simulation/test_law_against_ciw.py measures how well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import math
 
 from littleq.errors import UnstableQueueError, ValidationError
 
-# More threads than any fleet that we know of. A load above it is nearly always milliseconds taken for seconds,
-# and refusing it bounds every loop below.
+# More threads than any fleet that we know of. A load above it is nearly always milliseconds taken for
+# seconds, and refusing it bounds every loop below.
 MAX_SERVERS = 10**6
 
 # Above it floats no longer count single jobs: a wrong unit again, not a queue.
@@ -56,8 +56,7 @@ def little_number_in_system(arrival_rate: float, sojourn_time: float) -> float:
     >>> little_number_in_system(arrival_rate=20.0, sojourn_time=0.5)
     10.0
     """
-    _check("arrival_rate", arrival_rate)
-    _check("sojourn_time", sojourn_time)
+    _check(">= 0", arrival_rate=arrival_rate, sojourn_time=sojourn_time)
     return arrival_rate * sojourn_time
 
 
@@ -67,8 +66,8 @@ def little_arrival_rate(number_in_system: float, sojourn_time: float) -> float:
     >>> little_arrival_rate(number_in_system=10.0, sojourn_time=0.5)
     20.0
     """
-    _check("number_in_system", number_in_system)
-    _check("sojourn_time", sojourn_time, positive=True)
+    _check(">= 0", number_in_system=number_in_system)
+    _check("> 0", sojourn_time=sojourn_time)
     return number_in_system / sojourn_time
 
 
@@ -78,8 +77,8 @@ def little_sojourn_time(number_in_system: float, arrival_rate: float) -> float:
     >>> little_sojourn_time(number_in_system=10.0, arrival_rate=20.0)
     0.5
     """
-    _check("number_in_system", number_in_system)
-    _check("arrival_rate", arrival_rate, positive=True)
+    _check(">= 0", number_in_system=number_in_system)
+    _check("> 0", arrival_rate=arrival_rate)
     return number_in_system / arrival_rate
 
 
@@ -89,8 +88,8 @@ def offered_load(arrival_rate: float, service_time: float) -> float:
     >>> offered_load(arrival_rate=40.0, service_time=0.25)
     10.0
     """
-    _check("arrival_rate", arrival_rate)
-    _check("service_time", service_time, positive=True)
+    _check(">= 0", arrival_rate=arrival_rate)
+    _check("> 0", service_time=service_time)
     return arrival_rate * service_time
 
 
@@ -105,7 +104,7 @@ def utilization(arrival_rate: float, service_time: float, servers: int) -> float
 
 
 def queue_limit(arrival_rate: float, sla_seconds: float) -> int:
-    """Most jobs that may wait if they leave at the declared λ and each must start within the SLA: L = λ × SLA.
+    """Most jobs that may wait if they leave at λ and each must start within the SLA, L = λ × SLA.
 
     Rounded down, but float noise of one part in 10**12 does not cost a job. At least 1: a queue that may hold
     nothing admits nothing. It bounds the mean wait; `capacity_limit` bounds a percentile.
@@ -113,8 +112,8 @@ def queue_limit(arrival_rate: float, sla_seconds: float) -> int:
     >>> queue_limit(arrival_rate=0.29, sla_seconds=100.0)  # 28.999999999999996 in floats
     29
     """
-    _check("arrival_rate", arrival_rate)
-    _check("sla_seconds", sla_seconds, positive=True)
+    _check(">= 0", arrival_rate=arrival_rate)
+    _check("> 0", sla_seconds=sla_seconds)
     jobs = _countable(arrival_rate * sla_seconds, "arrival_rate × sla_seconds")
     return max(1, math.floor(jobs * (1.0 + 1e-12)))
 
@@ -122,26 +121,27 @@ def queue_limit(arrival_rate: float, sla_seconds: float) -> int:
 def capacity_limit(
     servers: int, service_time: float, sla_seconds: float, percentile: float, scv: float = 1.0
 ) -> int:
-    """Most jobs that may wait so that even the last of them starts within the SLA with the promised probability.
+    """Most jobs that may wait if even the last must start within the SLA in `percentile` % of the cases.
 
     Args:
         servers: c; 0 is legal here (no live worker) and gives 0.
         scv: of the service time.
 
     Returns:
-        The largest K with P(T(K) <= SLA) >= percentile/100, where T(K) is the time of K departures: the wait of
-        a job that finds all servers busy and K - 1 jobs ahead in the queue. So admit while fewer than K wait.
-        0 means that even a job that is next in line starts too late too often: then only a free server helps.
+        The largest K with P(T(K) <= SLA) >= percentile/100, where T(K) is the time of K departures: the wait
+        of a job that finds all servers busy and K - 1 jobs ahead in the queue. So admit while fewer than K
+        wait. 0 means that even the next in line starts too late too often: only a free server helps then.
 
     While all c servers are busy, departures have the rate c/S. With exponential service they are a Poisson
     stream, so P(T(K) <= t) = P(Poisson(ct/S) >= K), exactly, whatever the overload.
 
-    For scv > 1 they bunch. The index of dispersion of c renewal streams together is that of one, and grows from 1
-    over short spans to scv over long ones, how soon depends on more than two moments. So take scv at once, and let
-    jobs leave in whole bunches of scv: T(K) is gamma with shape 1 + (K - 1)/scv and scale scv × S/c. That errs on
-    the low side, most for an SLA of few S, and kept the promise for exponential mixtures, gamma, Weibull and
-    lognormal jobs. For scv < 1 the limit is that of scv = 1: over spans below S many servers look Poisson however
-    regular each is, and a gain that rests on the phases of the servers is not safe to promise.
+    For scv > 1 they bunch. The index of dispersion of c renewal streams together is that of one: it grows
+    from 1 over short spans to scv over long ones, and how soon depends on more than two moments. So take scv
+    at once, and let jobs leave in whole bunches of scv: T(K) is gamma with shape 1 + (K - 1)/scv and scale
+    scv × S/c. That errs on the low side, most for an SLA of few S.
+
+    For scv < 1 the limit is that of scv = 1: over spans below S many servers look Poisson however regular
+    each is, and a gain that rests on the phases of the servers is not safe to promise.
 
     Known weakness: clockwork jobs that started together finish together. Then the first departure may be a
     whole S away, and an SLA that is not well above S is missed.
@@ -152,9 +152,8 @@ def capacity_limit(
     30
     """
     _check_servers(servers, least=0)
-    _check("service_time", service_time, positive=True)
-    _check("sla_seconds", sla_seconds, positive=True)
-    _check("scv", scv)
+    _check("> 0", service_time=service_time, sla_seconds=sla_seconds)
+    _check(">= 0", scv=scv)
     miss = _miss(percentile)
     departures = _countable(servers * (sla_seconds / service_time), "servers × sla_seconds / service_time")
     bunch = max(1.0, scv)
@@ -175,15 +174,15 @@ def capacity_limit(
 def erlang_b(offered_load: float, servers: int) -> float:
     """Probability that an arrival is lost in an M/G/c/c system, where nobody can wait (Erlang B), in [0, 1].
 
-    The recurrence 1/B(c) = 1 + (c/a)/B(c - 1), unrolled from the top: all terms are positive, so nothing cancels,
-    and the sum stops at the first term too small to count, after about c - a + 9√c steps instead of c.
+    The recurrence 1/B(c) = 1 + (c/a)/B(c - 1), unrolled from the top: all terms are positive, so nothing
+    cancels, and the sum stops at the first term too small to count, after about c - a + 9√c steps, not c.
 
     Source: Jagerman, Some properties of the Erlang loss function, Bell Syst. Tech. J. 53 (1974).
 
     >>> round(erlang_b(2.0, 3), 4)
     0.2105
     """
-    _check("offered_load", offered_load)
+    _check(">= 0", offered_load=offered_load)
     _check_servers(servers)
     if offered_load == 0:
         return 0.0
@@ -253,7 +252,7 @@ def mmc_waiting_time_tail(arrival_rate: float, service_time: float, servers: int
 def mmc_waiting_time_quantile(
     arrival_rate: float, service_time: float, servers: int, percentile: float
 ) -> float:
-    """Wait that `percentile` % of the jobs of an M/M/c queue do not exceed, in seconds; 0 if so many never wait.
+    """Wait that `percentile` % of the jobs in M/M/c do not exceed, in seconds; 0 if so many never wait.
 
     >>> round(mmc_waiting_time_quantile(arrival_rate=2.0, service_time=1.0, servers=3, percentile=95.0), 4)
     2.1848
@@ -290,14 +289,19 @@ def mg1_waiting_time(arrival_rate: float, service_time: float, service_scv: floa
     >>> round(mg1_waiting_time(arrival_rate=0.8, service_time=1.0, service_scv=4.0), 4)
     10.0
     """
-    _check("service_scv", service_scv)
+    _check(">= 0", service_scv=service_scv)
     load = offered_load(arrival_rate, service_time)
     _check_stable(load, 1)
     return load * service_time / (1.0 - load) * (1.0 + service_scv) / 2.0
 
 
 def ggc_waiting_time(
-    arrival_rate: float, service_time: float, servers: int, arrival_scv: float = 1.0, service_scv: float = 1.0
+    arrival_rate: float,
+    service_time: float,
+    servers: int,
+    *,
+    arrival_scv: float = 1.0,
+    service_scv: float = 1.0,
 ) -> float:
     """Mean wait in a G/G/c queue by Allen-Cunneen, that of M/M/c times (ca² + cs²)/2, in seconds.
 
@@ -318,21 +322,22 @@ def ggc_waiting_time_tail(
     service_time: float,
     servers: int,
     seconds: float,
+    *,
     arrival_scv: float = 1.0,
     service_scv: float = 1.0,
 ) -> float:
     """P(Wq > seconds) in a G/G/c queue, C(c, a) exp(-(c - a) t/S × 2/(ca² + cs²)), in [0, 1].
 
     As many jobs wait as in M/M/c, and the waits of those are exponential with the mean of Allen-Cunneen: the
-    limit in heavy traffic. Exact for M/M/c. Known weakness: bursty arrivals (ca² > 1) make more jobs wait than
-    C(c, a), so the tail is too low for waits that are short against the mean wait.
+    limit in heavy traffic. Exact for M/M/c. Known weakness: bursty arrivals (ca² > 1) make more jobs wait
+    than C(c, a), so the tail is too low for waits that are short against the mean wait.
 
     Source: Köllerström, Heavy traffic theory for queues with several servers, J. Appl. Prob. 11 (1974).
 
     >>> round(ggc_waiting_time_tail(2.0, 1.0, 3, 1.0, arrival_scv=1.0, service_scv=0.0), 4)
     0.0601
     """
-    _check("seconds", seconds)
+    _check(">= 0", seconds=seconds)
     variability = _variability(arrival_scv, service_scv)
     load = offered_load(arrival_rate, service_time)
     return _tail(erlang_c(load, servers), servers - load, seconds / service_time, variability)
@@ -343,18 +348,19 @@ def servers_for_tail(
     service_time: float,
     sla_seconds: float,
     percentile: float,
+    *,
     arrival_scv: float = 1.0,
     service_scv: float = 1.0,
 ) -> int:
     """Fewest servers, at least 1, with P(Wq > SLA) <= 1 - percentile/100 by `ggc_waiting_time_tail`.
 
-    The tail falls with c, so the first c that meets the SLA, counted up from the first stable one, is the answer.
-    Erlang B is carried along by its recurrence, so all of it takes O(√a) steps.
+    The tail falls with c, so the first c that meets the SLA, counted up from the first stable one, is the
+    answer. Erlang B is carried along by its recurrence, so all of it takes O(√a) steps.
 
     >>> servers_for_tail(arrival_rate=100.0, service_time=0.5, sla_seconds=1.0, percentile=95.0)
     52
     """
-    _check("sla_seconds", sla_seconds, positive=True)
+    _check("> 0", sla_seconds=sla_seconds)
     miss = _miss(percentile)
     variability = _variability(arrival_scv, service_scv)
     load = offered_load(arrival_rate, service_time)
@@ -378,24 +384,24 @@ def square_root_staffing(offered_load: float, beta: float) -> int:
     A fleet needs its load plus a margin that grows only with √a. `halfin_whitt_beta` turns a target P(Wq > 0)
     into β. A check by hand on `servers_for_tail`, which is exact for M/M/c.
 
-    Source: Halfin & Whitt, Heavy-traffic limits for queues with many exponential servers, Oper. Res. 29 (1981).
+    Source: Halfin & Whitt, Heavy-traffic limits for queues with many servers, Oper. Res. 29 (1981).
 
     >>> square_root_staffing(offered_load=100.0, beta=1.0)
     110
     """
-    _check("offered_load", offered_load)
-    _check("beta", beta, positive=True)
-    servers = _countable(offered_load + beta * math.sqrt(offered_load), "offered_load + beta × √offered_load")
+    _check(">= 0", offered_load=offered_load)
+    _check("> 0", beta=beta)
+    servers = _countable(offered_load + beta * math.sqrt(offered_load), "offered_load + beta × √a")
     return max(math.ceil(servers), math.floor(offered_load) + 1)
 
 
 def halfin_whitt_wait_probability(beta: float) -> float:
-    """Limit of P(Wq > 0) in M/M/c with a + β√a servers as a grows, 1/(1 + β Φ(β)/φ(β)), in [0, 1]; beta > 0.
+    """Limit of P(Wq > 0) in M/M/c with a + β√a servers as a grows, 1/(1 + βΦ(β)/φ(β)); beta > 0.
 
     >>> round(halfin_whitt_wait_probability(1.0), 4)
     0.2234
     """
-    _check("beta", beta, positive=True)
+    _check("> 0", beta=beta)
     density = math.exp(-beta * beta / 2.0) / math.sqrt(2.0 * math.pi)
     return density / (density + beta * math.erfc(-beta / math.sqrt(2.0)) / 2.0)
 
@@ -408,28 +414,31 @@ def halfin_whitt_beta(wait_probability: float) -> float:
     """
     if not (isinstance(wait_probability, (int, float)) and 1e-300 <= wait_probability < 1.0):
         raise ValidationError(
-            f"wait_probability is {wait_probability!r}; it must be >= 1e-300 and < 1: pass the share of jobs that "
-            "may wait, 0.2 for 20 %."
+            f"wait_probability is {wait_probability!r}; it must be >= 1e-300 and < 1: pass the share of jobs "
+            "that may wait, 0.2 for 20 %."
         )
     low, high = 0.0, 40.0  # the limit is 1 at β = 0 and below 1e-300 at 40; 60 halvings leave 4e-17 between
     for _ in range(60):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if halfin_whitt_wait_probability(middle) > wait_probability else (low, middle)
+        if halfin_whitt_wait_probability(middle) > wait_probability:
+            low = middle
+        else:
+            high = middle
     return high
 
 
 def drain_time(backlog: float, servers: int, service_time: float, arrival_rate: float = 0.0) -> float:
-    """Mean time until nothing waits any more, n/(c/S - λ), in seconds; servers may be 0 here (scaled to zero).
+    """Mean time until nothing waits any more, n/(c/S - λ), in seconds; servers may be 0 here.
 
     0 without a backlog, and inf if it never drains (λ >= c/S): for a scaling policy that compares it with the
-    slack it has, "never" is an ordinary answer, not an exception. Fluid approximation: no server idles meanwhile.
+    slack it has, "never" is an ordinary answer, not an exception. Fluid approximation: no server idles.
 
     >>> drain_time(backlog=600, servers=10, service_time=0.5, arrival_rate=10.0)
-    40.0
+    60.0
     >>> drain_time(backlog=600, servers=5, service_time=0.5, arrival_rate=10.0)
     inf
     """
-    _check("backlog", backlog)
+    _check(">= 0", backlog=backlog)
     _check_servers(servers, least=0)
     load = offered_load(arrival_rate, service_time)
     if backlog == 0:
@@ -443,15 +452,15 @@ def _waits(blocked: float, load: float, servers: int) -> float:
 
 
 def _tail(waits: float, spare: float, services: float, variability: float) -> float:
-    """P(Wq > t) with `spare` = c - a servers and t = `services` × S; all clockwork (0) keeps nobody waiting."""
+    """P(Wq > t) with spare = c - a and t = services × S; where all is clockwork (0), nobody waits."""
     return waits * math.exp(-spare * services / variability) if variability > 0 else 0.0
 
 
 def _gamma_cdf(shape: float, x: float) -> float:
     """P(Gamma(shape) <= x) with scale 1, which for a whole shape is P(Poisson(x) >= shape).
 
-    A series of positive terms; above shape 1000 it would need thousands, so there Temme's uniform expansion, whose
-    error is below 3e-8 or the effect of 2e-6 of a job.
+    A series of positive terms. Above shape 1000 it would need thousands, so there Temme's uniform expansion,
+    whose error is below 3e-8, the effect of 2e-6 of a job.
 
     Source: Abramowitz & Stegun 6.5.29; Temme, SIAM J. Math. Anal. 10 (1979).
     """
@@ -475,8 +484,7 @@ def _gamma_cdf(shape: float, x: float) -> float:
 
 
 def _variability(arrival_scv: float, service_scv: float) -> float:
-    _check("arrival_scv", arrival_scv)
-    _check("service_scv", service_scv)
+    _check(">= 0", arrival_scv=arrival_scv, service_scv=service_scv)
     return (arrival_scv + service_scv) / 2.0
 
 
@@ -484,34 +492,37 @@ def _miss(percentile: float) -> float:
     """Share of jobs that may miss the SLA. Below 1 % it is a fraction given for a percentage: 0.95."""
     if not (isinstance(percentile, (int, float)) and 1.0 <= percentile < 100.0):
         raise ValidationError(
-            f"percentile is {percentile!r}; it must be >= 1 and < 100: write 95 for 95 %, 99.99 instead of 100."
+            f"percentile is {percentile!r}; it must be >= 1 and < 100: write 95 for 95 %, 99.99 for 100."
         )
     return (100.0 - percentile) / 100.0
 
 
-def _check(name: str, value: float, *, positive: bool = False) -> None:
-    try:
-        legal = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-    except OverflowError:  # a whole number too large for a float
-        legal = False
-    if not legal or (positive and value == 0):
-        bound = "> 0" if positive else ">= 0"
-        raise ValidationError(f"{name} is {value!r}; it must be a finite number {bound}: {_ADVICE[name]}.")
+def _check(bound: str, **values: float) -> None:
+    """Each value is a finite number and in bound, which is "> 0" or ">= 0"."""
+    for name, value in values.items():
+        try:
+            legal = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+        except OverflowError:  # a whole number too large for a float
+            legal = False
+        if not legal or (value == 0 and bound == "> 0"):
+            raise ValidationError(
+                f"{name} is {value!r}; it must be a finite number {bound}: {_ADVICE[name]}."
+            )
 
 
 def _check_servers(servers: int, least: int = 1) -> None:
     if not (isinstance(servers, int) and least <= servers <= MAX_SERVERS):
         raise ValidationError(
-            f"servers is {servers!r}; it must be a whole number from {least} to {MAX_SERVERS}: pass the number "
-            "of worker threads that serve the queue."
+            f"servers is {servers!r}; it must be a whole number from {least} to {MAX_SERVERS}: pass the "
+            "number of worker threads that serve the queue."
         )
 
 
 def _check_stable(load: float, servers: int) -> None:
     if load >= servers:
         raise UnstableQueueError(
-            f"The offered load is {load:g} erlangs on {servers} servers; it must be below the number of servers: "
-            "add servers, shorten the jobs or send fewer."
+            f"The offered load is {load:g} erlangs on {servers} servers; it must be below the number of "
+            "servers: add servers, shorten the jobs or send fewer."
         )
 
 

@@ -1,7 +1,7 @@
 """When the producer sends: arrival times, in seconds from the start of a run.
 
 Pure: no clock, and chance only from the `random.Random` that is handed in. Every generator yields a rising
-sequence whose long-run rate is the one asked for; what differs is how the arrivals clump, which is what queues feel.
+sequence whose long-run rate is the one asked for; how the arrivals clump differs, which is what queues feel.
 
     steady   |  |  |  |  |  |      fixed gaps
     poisson  | ||    |  ||   |     exponential gaps: independent users

@@ -128,13 +128,14 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
     states = {state: getattr(table, state) for state in STATES}
     terms = [(name, value) for name, value in {**states, **ends}.items() if value]
     total = sum(value for _, value in terms) - (verdict.strangers or 0)
+    if not terms and not accounts.admitted:
+        console.print("  nothing was admitted yet\n")
+        return
     _line(console, "", accounts.admitted, "admitted")
     for place, (name, value) in enumerate(terms):
         _line(console, "+" if place else "=", value, name, "~" if name in table.approximate else "")
     if verdict.strangers:
         _line(console, "-", verdict.strangers, "strangers, which never passed LittleQ")
-    if not terms:
-        _line(console, "=", 0, "nothing yet")
     console.print(_mark(verdict, total))
     console.print()
 

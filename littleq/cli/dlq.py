@@ -128,7 +128,8 @@ def replay(
     """Put dead letters back to their queues, with a fresh set of attempts.
 
     Paced, so that the dead do not crowd out the living: they are never refused. Each one moves in a single
-    step of the broker; interrupt it and start it again at will. A letter that dies again meanwhile is not replayed twice.
+    step of the broker; interrupt it and start it again at will. A letter that dies again meanwhile is not
+    replayed twice.
     """
     selection = select(url, config_file, queues, actor, fingerprint)
     letters = selection.chosen(letter_ids, everything)

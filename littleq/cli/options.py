@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from littleq.redaction import redact_url
+
 if TYPE_CHECKING:
     from dramatiq import Broker
 
@@ -72,28 +74,25 @@ class BrokerURL(_Text):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value).strip()
-        scheme, separator, rest = text.partition("://")
+        shown = redact_url(text)
+        scheme, separator, _ = text.partition("://")
         if separator:
             if scheme not in _SCHEMES:
                 legal = ", ".join(f"{name}://" for name in _SCHEMES)
                 self.fail(
-                    f"{_shown(scheme)!r} is not a scheme LittleQ knows: give one of {legal}.", param, ctx
+                    f"{shown!r} has a scheme that names no broker: give HOST:PORT or {legal}.", param, ctx
                 )
             return text
-        host, colon, port = text.rpartition(":") if ":" in _shown(text) else (text, "", "6379")
+        address = text.rpartition("@")[2]
+        host, _, port = address.rpartition(":") if ":" in address else (address, "", "6379")
         legal_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
-        if not legal_port or not host or re.search(r"[\s/]", _shown(text)):
+        if not legal_port or not host or re.search(r"[\s/]", address):
             self.fail(
-                f"{_shown(text)!r} is not an address: give HOST:PORT, such as localhost:6379, or a redis:// URL.",
+                f"{shown!r} is no address: give HOST:PORT, such as localhost:6379, or a redis:// URL.",
                 param,
                 ctx,
             )
-        return f"redis://{host}:{port}"
-
-
-def _shown(text: str) -> str:
-    """An address without its user and password, which must never reach a message."""
-    return text.rpartition("@")[2]
+        return f"redis://{text}" if text.endswith(f":{port}") else f"redis://{text}:{port}"
 
 
 DURATION = Duration()

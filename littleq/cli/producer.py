@@ -62,8 +62,8 @@ DEFAULT_BURST = 10
 def producer(ctx: click.Context, /, **given: Any) -> None:
     """Send jobs at a chosen rate, and tell what became of them.
 
-    Open loop, as users are: a send happens when it is due, whether or not earlier ones were quick. Without --args,
-    an actor whose first parameter takes a number gets the running number.
+    Open loop, as users are: a send happens when it is due, however slow the earlier ones were. Without --args, an
+    actor whose first parameter takes a number gets the running number.
 
     \b
       littleq producer --queue realtime --count 100 --interval 50ms --burst

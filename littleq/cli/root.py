@@ -1,4 +1,4 @@
-"""The root command: finds commands when they are asked for, and turns every error into one sentence and an exit code.
+"""The root command: finds commands when asked for, turns every error into one sentence and an exit code.
 
 0    done            2    bad input, or a server that does not answer
 1    the answer is   130  Ctrl-C
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 
 import click
+
+from littleq.redaction import redact_url
 
 #: Where each command is, and its line in `littleq --help`: kept here so that the help imports none of them.
 COMMANDS = {
@@ -81,7 +83,7 @@ def cli() -> None:
       littleq producer --queue realtime --rate 20/s  another
       littleq monitor                                a third
 
-    Settings come from littleq.toml, then LITTLEQ_* variables, then options; `littleq config show` tells which won.
+    Settings come from littleq.toml, LITTLEQ_* variables and options; `littleq config show` tells which won.
     """
 
 
@@ -124,7 +126,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def is_connection_error(error: BaseException) -> bool:
-    """Whether it says that a server is away, refuses us or is not ready: nothing that a retry may not cure."""
+    """Whether it says that a server is away, refuses us or is not ready."""
     from dramatiq.errors import BrokerConnectionError
 
     from littleq.ledger.base import LedgerUnavailable
@@ -148,8 +150,6 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("cannot reach redis://me:hunter2@db:6379/0")
     'cannot reach redis://***@db:6379/0'
     """
-    from littleq.redaction import redact_url
-
     return _URL.sub(lambda found: redact_url(found[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""How `monitor` looks: a block a queue, or a row a queue where blocks do not fit. Reads well without colours too."""
+"""How `monitor` looks: a block a queue, or a row a queue where blocks do not fit. No colour is needed."""
 
 from __future__ import annotations
 

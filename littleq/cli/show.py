@@ -8,6 +8,17 @@ from collections.abc import Sequence
 _BARS = "▁▂▃▄▅▆▇█"
 NOTHING = "–"
 
+#: The two units that a long time is written in: their widths in seconds, and up to where the first is used.
+_PAIRS = (
+    ((60, "min", 3600), (1, "s")),
+    ((3600, "h", 86400), (60, "min")),
+    ((86400, "d", math.inf), (3600, "h")),
+)
+
+
+def _strange(value: float | None) -> str:
+    return "∞" if value == math.inf else NOTHING
+
 
 def seconds(value: float | None) -> str:
     """A duration in the unit that suits it.
@@ -15,27 +26,16 @@ def seconds(value: float | None) -> str:
     >>> [seconds(v) for v in (0.0, 0.00042, 0.0123, 1.234, 75, 7260, 200000, None)]
     ['0 s', '0.42 ms', '12.3 ms', '1.23 s', '75 s', '2 h 1 min', '2 d 8 h', '–']
     """
-    if value is None or math.isnan(value):
-        return NOTHING
-    if math.isinf(value):
-        return "∞"
-    if value <= 0:
-        return "0 s"
-    if value < 0.9995:
-        return f"{_digits(value * 1000)} ms"
+    if value is None or not math.isfinite(value):
+        return _strange(value)
     if value < 120:
-        return f"{_digits(value)} s"
-    if value < 3600:
-        return _pair(value, 60, "min", 1, "s")
-    if value < 86400:
-        return _pair(value, 3600, "h", 60, "min")
-    return _pair(value, 86400, "d", 3600, "h")
-
-
-def _pair(value: float, big: int, big_unit: str, small: int, small_unit: str) -> str:
-    whole = round(value / small) * small
-    rest = whole % big // small
-    return f"{whole // big} {big_unit}" + (f" {rest} {small_unit}" if rest else "")
+        if value <= 0:
+            return "0 s"
+        return f"{_digits(value * 1000)} ms" if value < 0.9995 else f"{_digits(value)} s"
+    big, small = next((b, s) for b, s in _PAIRS if value < b[2])
+    whole = round(value / small[0]) * small[0]
+    rest = whole % big[0] // small[0]
+    return f"{whole // big[0]} {big[1]}" + (f" {rest} {small[1]}" if rest else "")
 
 
 def number(value: float | None) -> str:
@@ -44,10 +44,8 @@ def number(value: float | None) -> str:
     >>> [number(v) for v in (0, 7, 3.14159, 1234567, 2.0, None)]
     ['0', '7', '3.14', '1,234,567', '2', '–']
     """
-    if value is None or math.isnan(value):
-        return NOTHING
-    if math.isinf(value):
-        return "∞"
+    if value is None or not math.isfinite(value):
+        return _strange(value)
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else _digits(value)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dramatiq import Message
     from rich.console import Console
 
-#: In the order of the summary. `failed`: no answer from the broker; the job may have been enqueued all the same.
+#: In the order of the summary. `failed`: no answer; the job may have been enqueued all the same.
 OUTCOMES = ("admitted", "deferred", "diverted", "bypassed", "shed", "failed")
 #: Sends of these outcomes put a job into a queue.
 ENTERED = frozenset(("admitted", "deferred", "diverted", "bypassed"))
@@ -133,7 +133,8 @@ class Tally:
             line = Text(f"  {outcome:<9}{count:>9,}  {percent(share):>7}  ")
             line.append(bar(share, _BAR_WIDTH), style)
             line.append(f"  {self._remark(outcome)}")
-            console.print(line.rstrip() or line, soft_wrap=True)
+            line.rstrip()
+            console.print(line, soft_wrap=True)
         mean = self.lag_sum / self.sent if self.sent else None
         console.print(f"  lag      {seconds(mean):>9} mean, {seconds(self.lag_max)} max")
         for kind, count in self.failures.most_common():

@@ -32,7 +32,7 @@ def echo_json(record: Any) -> None:
 
 @contextmanager
 def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr if that is a terminal; call the yielded function after each step with a remark."""
+    """A progress bar on stderr, if that is a terminal; call what it yields after each step, with a remark."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = make_console(stderr=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from littleq.cli.root import without_secrets
 from littleq.cli.show import rate
 from littleq.ledger import fields
-from littleq.metrics.observe import QueueReport, observe, total
-from littleq.metrics.sources import Source, SourceUnavailable
+from littleq.metrics.observe import QueueReport, observe
+from littleq.metrics.sources import Source, SourceError
 
 if TYPE_CHECKING:
     from littleq.backends.base import Inspector, TruthTable
@@ -45,20 +45,20 @@ class Status:
 
 def status_of(report: QueueReport) -> Status:
     """The worst thing that can be said about a queue now."""
-    waiting = report.truth.ready if report.truth is not None else 0
-    if report.servers is None or report.truth is None:
+    truth = report.truth
+    if report.servers is None or truth is None:
         return Status("unknown")
-    if not report.servers and (waiting or report.arrival_rate):
-        return Status("no worker", "nobody serves it")
-    if report.burn_rate is not None and report.burn_rate > 1:
-        return Status("breaching", f"{report.burn_rate:.2g} times what it may")
-    if report.headroom is not None and report.headroom < 0:
-        return Status("at risk", "a breach is predicted")
-    if report.shed_rate:
-        return Status("shedding", f"{rate(report.shed_rate)} refused")
-    if not report.number_in_system and not report.arrival_rate:
-        return Status("idle")
-    return Status("ok")
+    if not report.servers and (truth.ready or report.arrival_rate):
+        status = Status("no worker", "nobody serves it")
+    elif (report.burn_rate or 0) > 1:
+        status = Status("breaching", f"{report.burn_rate:.2g} times what it may")
+    elif (report.headroom or 0) < 0:
+        status = Status("at risk", "a breach is predicted")
+    elif report.shed_rate:
+        status = Status("shedding", f"{rate(report.shed_rate)} refused")
+    else:
+        status = Status("ok" if report.number_in_system or report.arrival_rate else "idle")
+    return status
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class History:
         if snapshot is None:
             self._last = None
             return None
-        now, offered = snapshot.taken_at, total(snapshot.queue(queue).totals, fields.OFFERED)
+        now, offered = snapshot.taken_at, fields.total(snapshot.queue(queue).totals, fields.OFFERED)
         before, self._last = self._last, (now, offered)
         if before is None or now <= before[0]:
             return None
@@ -166,7 +166,7 @@ class Watch:
 def _try(source: Source[T], question: Callable[[T], Answer], away: dict[str, str]) -> Answer | None:
     try:
         return source.read(question)
-    except SourceUnavailable as unavailable:
+    except SourceError as unavailable:
         cause = unavailable.__cause__ or unavailable
         away[source.name] = without_secrets(str(cause)).replace("\n", " ").rstrip(".") or type(cause).__name__
         return None

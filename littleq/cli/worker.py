@@ -10,7 +10,6 @@ import click
 
 from littleq.cli import options
 
-
 EXTRA = "littleq.cli.worker.extra"
 
 

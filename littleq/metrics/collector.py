@@ -19,18 +19,14 @@ from prometheus_client.metrics_core import Metric as Family
 
 from littleq.backends import backend_for, build_broker
 from littleq.backends.base import Inspector, TruthTable
-from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config import Config
 from littleq.ledger import Ledger, LedgerSnapshot, open_ledger
 from littleq.metrics import names
+from littleq.metrics.observe import known_queues
 from littleq.metrics.page import empty_family, write_page
 from littleq.metrics.sources import Source, SourceError
 
 logger = logging.getLogger(__name__)
-
-#: How often the broker is asked for queues that the ledger does not know, in seconds: only queues that no
-#: process with LittleQ has touched need it, so it may cost a second round trip now and then.
-DISCOVERY_SECONDS = 60.0
 
 
 class FleetCollector:
@@ -38,25 +34,17 @@ class FleetCollector:
 
     Args:
         config: settings of queues whose workers have published none, and queues to show from the start.
-        ledger: where the counts are read.
-        broker: where the truth tables are read.
-        clock: for tests.
+        ledger: where the counts are read, and the names of the queues.
+        broker: where the truth tables are read. It is not asked for queues that the ledger does not know,
+        since that can
+            take a scan of its whole server; name such a queue in the configuration to see it.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        ledger: Source[Ledger],
-        broker: Source[Inspector],
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
+    def __init__(self, config: Config, ledger: Source[Ledger], broker: Source[Inspector]) -> None:
         self._config = config
         self._ledger = ledger
         self._broker = broker
-        self._clock = clock
-        self._discovered: frozenset[str] = frozenset()
-        self._discover_at = clock.monotonic()
+        self._known: frozenset[str] = frozenset()  # what to ask the broker for while the ledger is away
 
     def describe(self) -> Iterable[Family]:
         """All families, empty: registering the collector asks no server."""
@@ -65,7 +53,9 @@ class FleetCollector:
     def collect(self) -> Iterable[Family]:
         """The families of one scrape. Never raises."""
         snapshot = self._read_ledger()
-        truths = self._read_broker(self._known_queues(snapshot), discover=snapshot is None)
+        if snapshot is not None:
+            self._known = frozenset(known_queues(snapshot, None, self._config))
+        truths = self._read_broker(self._known.union(self._config.queues))
         page: list[Family] | None = None
         try:
             page = write_page(snapshot, truths, self._config)
@@ -73,28 +63,15 @@ class FleetCollector:
             logger.exception("Cannot make the metrics page. This is a bug in LittleQ: please report it.")
         return [self._up(ledger=snapshot, broker=truths, page=page), *(page or ())]
 
-    def _known_queues(self, snapshot: LedgerSnapshot | None) -> set[str]:
-        known = set(self._config.queues)
-        if snapshot is not None:
-            known.update(snapshot.queues)
-            known.update(queue for worker in snapshot.workers for queue in worker.queues)
-        return known - {""}  # the ledger's name for "no queue"
-
     def _read_ledger(self) -> LedgerSnapshot | None:
         try:
             return self._ledger.read(lambda ledger: ledger.snapshot())
         except SourceError:
             return None
 
-    def _read_broker(self, known: Collection[str], *, discover: bool) -> Mapping[str, TruthTable] | None:
-        def truths(inspector: Inspector) -> Mapping[str, TruthTable]:
-            if discover or self._clock.monotonic() >= self._discover_at:
-                self._discovered = frozenset(inspector.queues())
-                self._discover_at = self._clock.monotonic() + DISCOVERY_SECONDS
-            return inspector.truth(sorted(self._discovered.union(known)))
-
+    def _read_broker(self, queues: Collection[str]) -> Mapping[str, TruthTable] | None:
         try:
-            return self._broker.read(truths)
+            return self._broker.read(lambda inspector: inspector.truth(sorted(queues)))
         except SourceError:
             return None
 

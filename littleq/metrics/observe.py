@@ -16,7 +16,8 @@ from littleq.backends.base import TruthTable
 from littleq.config import Config, SLAQueueConfig
 from littleq.errors import ValidationError
 from littleq.ledger import fields
-from littleq.ledger.base import EMPTY_QUEUE, Counts, LedgerSnapshot, QueueLedger
+from littleq.ledger.base import EMPTY_QUEUE, LedgerSnapshot
+from littleq.ledger.fleet import fleet_view
 from littleq.metrics.histograms import bins
 from littleq.policies import admission
 
@@ -47,8 +48,8 @@ class QueueReport:
         service_scv: squared coefficient of variation of the same services.
         waiting_time: Wq, mean of the recent waits.
         sojourn_time: W, mean of the recent sojourns, else Wq + S.
-        wait_p50, wait_p99, wait_at_percentile: quantiles of the recent waits, interpolated within their bin;
-            the last one at `percentile`.
+        wait_p50, wait_p99: quantiles of the recent waits, interpolated within their bin.
+        at_percentile: recent wait, for a sojourn SLA the sojourn, at `percentile`: what `sla_seconds` bounds.
         breaches: attempts that missed the SLA, of all time.
         breach_ratio: the same as a share of the recent attempts, [0, 1].
         burn_rate: that share over the one that may miss; above 1 the promise breaks.
@@ -82,7 +83,7 @@ class QueueReport:
     sojourn_time: float | None = None
     wait_p50: float | None = None
     wait_p99: float | None = None
-    wait_at_percentile: float | None = None
+    at_percentile: float | None = None
     breaches: float | None = None
     breach_ratio: float | None = None
     burn_rate: float | None = None
@@ -109,11 +110,18 @@ def observe(
         truths: None if the broker could not be read.
         config: asked for a setting that no worker has published.
     """
+    known = known_queues(snapshot, truths, config)
+    return {queue: report(queue, snapshot, (truths or {}).get(queue), config) for queue in sorted(known)}
+
+
+def known_queues(
+    snapshot: LedgerSnapshot | None, truths: Mapping[str, TruthTable] | None, config: Config
+) -> set[str]:
+    """Names of all queues that one of the sources knows."""
     known = set(config.queues).union(truths or ())
     if snapshot is not None:
         known.update(snapshot.queues, *(worker.queues for worker in snapshot.workers))
-    known.discard("")  # the ledger's name for "no queue"
-    return {queue: report(queue, snapshot, (truths or {}).get(queue), config) for queue in sorted(known)}
+    return known - {""}  # the ledger's name for "no queue"
 
 
 def report(
@@ -137,7 +145,7 @@ def report(
         sla_seconds=known.sla_seconds,
         percentile=known.percentile,
         sla_on=known.sla_on,
-        workers=known.workers,
+        workers=None if known.fleet is None else known.fleet.worker_processes,
         servers=known.servers,
         window_seconds=None if snapshot is None else known.ledger.recent_seconds,
         arrival_rate=arrivals,
@@ -149,10 +157,10 @@ def report(
         service_scv=service_scv,
         waiting_time=known.recent_mean(fields.WAIT),
         sojourn_time=sojourn_time,
-        wait_p50=known.wait_quantile(50.0),
-        wait_p99=known.wait_quantile(99.0),
-        wait_at_percentile=known.wait_quantile(known.percentile),
-        breaches=None if snapshot is None else total(known.ledger.totals, fields.BREACHED),
+        wait_p50=known.quantile(fields.WAIT, 50.0),
+        wait_p99=known.quantile(fields.WAIT, 99.0),
+        at_percentile=known.quantile(known.promised, known.percentile),
+        breaches=None if snapshot is None else fields.total(known.ledger.totals, fields.BREACHED),
         breach_ratio=breach_ratio,
         burn_rate=None if breach_ratio is None else breach_ratio / (1.0 - known.percentile / 100.0),
         number_in_system=None if truth is None else truth.number_in_system,
@@ -163,16 +171,6 @@ def report(
         predicted_wait=predicted_wait,
         headroom=known.headroom(predicted_wait, service_time),
     )
-
-
-def total(counts: Counts, field: str) -> float:
-    """The counter `field` with all its qualifiers.
-
-    >>> total({"dead:poison": 2, "dead:refused": 1, "deadline": 9}, "dead")
-    3.0
-    """
-    prefix = f"{field}:"
-    return float(sum(count for name, count in counts.items() if name == field or name.startswith(prefix)))
 
 
 def _expected(entry_rate: float | None, sojourn_time: float | None) -> float | None:
@@ -188,37 +186,36 @@ class _Known:
     def __init__(
         self, queue: str, snapshot: LedgerSnapshot | None, truth: TruthTable | None, config: Config
     ) -> None:
-        self.ledger: QueueLedger = EMPTY_QUEUE if snapshot is None else snapshot.queue(queue)
+        self.ledger = EMPTY_QUEUE if snapshot is None else snapshot.queue(queue)
+        self.fleet = None if snapshot is None else fleet_view(snapshot, queue)
         self.truth = truth
-        self.workers = None if snapshot is None else snapshot.worker_processes(queue)
-        self.servers = None if snapshot is None else snapshot.servers(queue)
+        self.servers = None if self.fleet is None else self.fleet.servers
         self.declared = config.queues.get(queue, _UNDECLARED)
         self.sla_seconds = self._published("sla_seconds") or self.declared.sla_seconds
-        self.percentile = self._published("percentile") or self.declared.percentile
+        self.percentile = self._published("percentile", below=100.0) or self.declared.percentile
         self.sla_on = str(self.ledger.settings.get("sla_on", self.declared.sla_on))
+        self.promised = fields.SOJOURN if self.sla_on == "sojourn" else fields.WAIT
 
-    def _published(self, setting: str) -> float | None:
+    def _published(self, setting: str, below: float = math.inf) -> float | None:
         """A number that the workers have published, > 0; None where they have not."""
         try:
             value = float(self.ledger.settings[setting])
         except (KeyError, TypeError, ValueError):
             return None
-        return value if 0 < value < math.inf else None
+        return value if 0 < value < below else None
 
     def rate(self, *names: str) -> float | None:
-        events = sum(total(self.ledger.recent, name) for name in names)
+        events = sum(fields.total(self.ledger.recent, name) for name in names)
         return estimators.rate(events, self.ledger.recent_seconds)
 
     def recent_mean(self, histogram: str) -> float | None:
-        count, sum_, _ = _moments(self.ledger.recent, histogram)
-        return estimators.mean(sum_, count)
+        recent = self.ledger.recent
+        return estimators.mean(recent.get(f"{histogram}:sum", 0.0), recent.get(f"{histogram}:count", 0.0))
 
     def service(self) -> tuple[float | None, float | None]:
         """S and its squared coefficient of variation."""
-        for counts in (self.ledger.recent, self.ledger.totals):
-            count, sum_, squares = _moments(counts, fields.SERVICE)
-            if count > 0 and sum_ > 0:
-                return estimators.mean(sum_, count), estimators.scv(count, sum_, squares)
+        if self.fleet is not None and self.fleet.service_time:
+            return self.fleet.service_time, self.fleet.service_scv
         return self.declared.service_time_seconds, None
 
     def sojourn_time(self, service_time: float | None) -> float | None:
@@ -228,19 +225,15 @@ class _Known:
             return measured
         return wait + service_time
 
-    def wait_quantile(self, percentile: float) -> float | None:
+    def quantile(self, histogram: str, percentile: float) -> float | None:
         bounds = fields.wait_bounds(self.sla_seconds)
-        counts = bins(self.ledger.recent, fields.WAIT, bounds)
-        return estimators.histogram_quantile(
-            zip((*bounds, math.inf), counts, strict=True), percentile / 100.0
-        )
+        counts = zip((*bounds, math.inf), bins(self.ledger.recent, histogram, bounds), strict=True)
+        return estimators.histogram_quantile(counts, percentile / 100.0)
 
     def breach_ratio(self) -> float | None:
         """Only attempts whose promised time is known can breach, so only they are counted below the line."""
-        timed = self.ledger.recent.get(
-            f"{fields.SOJOURN if self.sla_on == 'sojourn' else fields.WAIT}:count", 0.0
-        )
-        missed = estimators.mean(total(self.ledger.recent, fields.BREACHED), timed)
+        timed = self.ledger.recent.get(f"{self.promised}:count", 0.0)
+        missed = estimators.mean(fields.total(self.ledger.recent, fields.BREACHED), timed)
         return None if missed is None else min(1.0, missed)
 
     def predicted_wait(self, service_time: float | None) -> float | None:
@@ -257,12 +250,7 @@ class _Known:
     def queue_limit(self, service_time: float | None, service_scv: float | None) -> float | None:
         """The limit that a producer has published, else the one that a producer would compute."""
         published = self._published("queue_limit")
-        if (
-            published is not None
-            or self.declared is _UNDECLARED
-            or self.servers is None
-            or self.workers is None
-        ):
+        if published is not None or self.declared is _UNDECLARED or self.fleet is None:
             return published
         rate = self._published("arrival_rate") or self.declared.arrival_rate
         try:
@@ -270,25 +258,16 @@ class _Known:
                 return admission.contract_limit(rate, self.sla_seconds).jobs
             if self.declared.admission_mode == "capacity":
                 limit = admission.capacity_limit(
-                    servers=self.servers,
+                    servers=self.fleet.servers,
                     service_time=service_time,
                     service_scv=service_scv,
                     sla_seconds=self.sla_seconds,
                     percentile=self.percentile,
                     sojourn=self.sla_on == "sojourn",
-                    worker_processes=self.workers,
+                    worker_processes=self.fleet.worker_processes,
                     jobs_per_worker=self.declared.jobs_per_worker,
                 )
                 return limit.jobs + limit.servers
         except ValidationError:  # settings that the maths refuse: then no limit is in force either
             pass
         return None
-
-
-def _moments(counts: Counts, histogram: str) -> tuple[float, float, float]:
-    """Count, sum and sum of squares of a histogram."""
-    return (
-        counts.get(f"{histogram}:count", 0.0),
-        counts.get(f"{histogram}:sum", 0.0),
-        counts.get(f"{histogram}:sumsq", 0.0),
-    )

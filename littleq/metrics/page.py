@@ -18,7 +18,7 @@ from littleq.ledger import fields
 from littleq.ledger.base import Counts, LedgerSnapshot
 from littleq.metrics import names
 from littleq.metrics.histograms import cumulative
-from littleq.metrics.observe import QueueReport, observe, total
+from littleq.metrics.observe import QueueReport, observe
 
 
 def empty_family(metric: names.Metric) -> Family:
@@ -116,13 +116,13 @@ def _write_counters(page: Page, queue: str, totals: Counts) -> None:
     for outcome in names.OUTCOMES:
         for criticality, count in by_qualifier(totals, outcome, names.CRITICALITIES).items():
             page.add(names.ADMISSIONS, count, queue, outcome, criticality)
-    page.add(names.STARTED, total(totals, fields.STARTED), queue)
+    page.add(names.STARTED, fields.total(totals, fields.STARTED), queue)
     for status in names.STATUSES:
-        page.add(names.PROCESSED, total(totals, status), queue, status)
-    page.add(names.RETRIES, total(totals, fields.RETRIED), queue)
+        page.add(names.PROCESSED, fields.total(totals, status), queue, status)
+    page.add(names.RETRIES, fields.total(totals, fields.RETRIED), queue)
     for reason, count in by_qualifier(totals, fields.DEAD, names.DEATH_REASONS).items():
         page.add(names.DEAD_LETTERS, count, queue, reason)
-    page.add(names.BREACHES, total(totals, fields.BREACHED), queue)
+    page.add(names.BREACHES, fields.total(totals, fields.BREACHED), queue)
 
 
 def _write_histograms(page: Page, report: QueueReport, totals: Counts) -> None:

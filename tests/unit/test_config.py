@@ -91,7 +91,11 @@ NAN = float("nan")
         ("on_overload", "drop", ["is 'drop':", "shed, defer or divert", "default (shed)"]),
         ("divert_to", "no spaces", ["is 'no spaces':", "a queue name"]),
         ("jitter", "none", ["is 'none':", "full, equal or decorrelated", "default (full)"]),
-        ("criticality_shares", [1], ["is [1]:", "a table from critical, default or sheddable to a number > 0"]),
+        (
+            "criticality_shares",
+            [1],
+            ["is [1]:", "a table from critical, default or sheddable to a number > 0"],
+        ),
         ("min_backoff_seconds", 0, ["is 0:", "a number of seconds > 0", "default (15.0)"]),
         ("max_backoff_seconds", "1h", ["is '1h':", "a number of seconds > 0", "default (604800.0)"]),
         ("retry_budget", -0.1, ["is -0.1:", "a number >= 0", "default (0.1)"]),
@@ -112,9 +116,21 @@ def test_a_wrong_value_is_refused_in_one_sentence(setting: str, value: Any, piec
 @pytest.mark.parametrize(
     ("setting", "value", "beginning"),
     [
-        ("criticality_shares", {"sheddable": 0}, "criticality_shares.sheddable is 0: it must be a number > 0"),
-        ("criticality_shares", {"low": 0.5}, "criticality_shares.low is 'low': it must be critical, default or"),
-        ("retry_routes", {"ValueError": "drop"}, "retry_routes.ValueError is 'drop': it must be retry, dead or"),
+        (
+            "criticality_shares",
+            {"sheddable": 0},
+            "criticality_shares.sheddable is 0: it must be a number > 0",
+        ),
+        (
+            "criticality_shares",
+            {"low": 0.5},
+            "criticality_shares.low is 'low': it must be critical, default or",
+        ),
+        (
+            "retry_routes",
+            {"ValueError": "drop"},
+            "retry_routes.ValueError is 'drop': it must be retry, dead or",
+        ),
         ("retry_routes", {"a b": "dead"}, "retry_routes.\"a b\" is 'a b': it must be an exception's name"),
     ],
 )
@@ -149,9 +165,7 @@ def test_a_queue_without_a_name_is_refused() -> None:
 )
 def test_an_unknown_setting_is_answered_with_the_nearest(wrong: str, suggestion: str) -> None:
     sentence = refusal(SLAQueueConfig, "q", **{wrong: 1})
-    assert f"{wrong} is not a setting: {suggestion}".replace("sla-seconds is", '"sla-seconds" is') in sentence or (
-        wrong == "sla-seconds" and suggestion in sentence
-    )
+    assert f"{wrong} is not a setting: {suggestion}" in sentence
 
 
 @pytest.mark.parametrize(
@@ -160,8 +174,14 @@ def test_an_unknown_setting_is_answered_with_the_nearest(wrong: str, suggestion:
         ({"admission": "contract"}, "admission is 'contract', but arrival_rate is not set"),
         ({"on_overload": "divert"}, "on_overload is 'divert', but divert_to is not set"),
         ({"divert_to": "q"}, "divert_to is 'q', the queue itself"),
-        ({"min_backoff_seconds": 5, "max_backoff_seconds": 4}, "min_backoff_seconds is 5.0: it must be <= max_b"),
-        ({"max_backoff_seconds": 4}, "max_backoff_seconds is 4.0: it must be >= min_backoff_seconds, which is 15.0"),
+        (
+            {"min_backoff_seconds": 5, "max_backoff_seconds": 4},
+            "min_backoff_seconds is 5.0: it must be <= max_b",
+        ),
+        (
+            {"max_backoff_seconds": 4},
+            "max_backoff_seconds is 4.0: it must be >= min_backoff_seconds, which is 15.0",
+        ),
         ({"min_workers": 11}, "min_workers is 11: it must be <= max_workers, which is 10 by default"),
         ({"min_workers": 3, "max_workers": 2}, "min_workers is 3: it must be <= max_workers, which is 2;"),
     ],
@@ -181,14 +201,20 @@ def test_all_problems_are_told_but_not_a_page_of_them() -> None:
 @pytest.mark.parametrize(
     ("settings", "beginning"),
     [
-        ({"url": "localhost:6379"}, "Config url is 'localhost:6379': it must be a URL that begins with embedded://"),
+        (
+            {"url": "localhost:6379"},
+            "Config url is 'localhost:6379': it must be a URL that begins with embedded://",
+        ),
         ({"url": 5}, "Config url is 5:"),
         ({"ledger_url": "http://x"}, "Config ledger_url is 'http://x':"),
         ({"namespace": ""}, "Config namespace is '': it must be a text that is not empty"),
         ({"flush_seconds": 0}, "Config flush_seconds is 0: it must be a number of seconds > 0"),
         ({"exporter_enabled": "yes"}, "Config exporter_enabled is 'yes': it must be true or false"),
         ({"exporter_enabled": 1}, "Config exporter_enabled is 1: it must be true or false"),
-        ({"exporter_port": 65536}, "Config exporter_port is 65536: it must be a whole number >= 0 and <= 65535"),
+        (
+            {"exporter_port": 65536},
+            "Config exporter_port is 65536: it must be a whole number >= 0 and <= 65535",
+        ),
         ({"queues": [1]}, "Config queues is [1]: it must be a table from queue names to SLAQueueConfig"),
         ({"queues": {"a": {}}}, "Config queues.a is {}: it must be an object of SLAQueueConfig"),
         ({"queues": {"a": SLAQueueConfig("b")}}, "Config queues.a.name is 'b': it must be 'a', its key"),
@@ -279,9 +305,15 @@ def test_given_names_what_was_written() -> None:
     [
         ({"arrival_rate": 0.5, "sla_seconds": 1}, "0.5 jobs, less than one"),
         ({"arrival_rate": 90, "service_time_seconds": 1}, "needs max_workers > 11.25"),
-        ({"arrival_rate": 30, "service_time_seconds": 1, "concurrency": 2}, "with 2 jobs each run at most 20"),
+        (
+            {"arrival_rate": 30, "service_time_seconds": 1, "concurrency": 2},
+            "with 2 jobs each run at most 20",
+        ),
         ({"percentile": 0.99}, "99 is probably meant"),
-        ({"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2}, "a job takes 3.0 s of the 2.0 s"),
+        (
+            {"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2},
+            "a job takes 3.0 s of the 2.0 s",
+        ),
         ({"divert_to": "other"}, "never used"),
         ({"criticality_shares": {"default": 0.3}}, "refuse more critical jobs first"),
     ],
@@ -344,7 +376,9 @@ def test_a_redacted_url_keeps_no_secret(url: str) -> None:
     assert redact_url(redact_url(url)) == redact_url(url)
 
 
-@pytest.mark.parametrize("url", ["embedded://", "redis://db:6379/0", "unix:///run/x.sock?db=1", "stub://", ""])
+@pytest.mark.parametrize(
+    "url", ["embedded://", "redis://db:6379/0", "unix:///run/x.sock?db=1", "stub://", ""]
+)
 def test_a_url_without_a_secret_stays_as_it_is(url: str) -> None:
     assert redact_url(url) == url
 

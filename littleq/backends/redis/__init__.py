@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
 from littleq.backends.redis.dead_letters import RedisDeadLetters
+from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url
 from littleq.backends.redis.inspector import RedisInspector
 from littleq.backends.redis.stock import TRANSIENT_ERRORS, extend
 from littleq.backends.redis.urls import redis_client
@@ -21,14 +22,25 @@ HEARTBEAT_TIMEOUT_MS = 15_000
 #: Commands out of a million that look for dead workers (Dramatiq: 1000, minutes on a quiet system). An idle consumer's polls alone
 #: are several a second, so with this a look is due within seconds.
 MAINTENANCE_CHANCE = 50_000
+#: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a thread for ever.
+SOCKET_TIMEOUT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 def build_redis_broker(config: Config) -> RedisBroker:
     """Dramatiq's RedisBroker on the server of `config.url`, which `embedded://` starts if it must."""
     from dramatiq.brokers.redis import RedisBroker
 
+    url = config.url
+    if url.startswith("embedded://"):
+        url = connect_embedded(parse_embedded_url(url))
     return RedisBroker(
-        client=redis_client(config.url),
+        client=redis_client(
+            url,
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_keepalive=True,
+        ),
         namespace=config.namespace,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,

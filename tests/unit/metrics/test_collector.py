@@ -39,17 +39,7 @@ def test_a_scrape_is_one_round_trip_to_each_source(busy: Fleet) -> None:
     for _ in range(3):
         busy.scrape()
     assert (busy.ledger.reads, busy.inspector.reads) == (3, 3)
-    assert busy.inspector.discoveries == 1
-
-
-def test_queues_that_only_the_broker_knows_are_found_within_a_minute(busy: Fleet) -> None:
-    busy.scrape()
-    busy.inspector.tables["plain"] = TruthTable("plain", ready=9)
-    busy.clock.advance(collector.DISCOVERY_SECONDS)
-    assert busy.scrape()['sla_queue_depth{queue="plain"}'] == 9
-    del busy.inspector.tables["plain"]
-    busy.clock.advance(collector.DISCOVERY_SECONDS)
-    assert 'sla_queue_depth{queue="plain"}' not in busy.scrape()
+    assert busy.inspector.scans == 0
 
 
 def test_a_queue_that_a_live_worker_serves_is_shown_before_its_first_job(busy: Fleet) -> None:
@@ -95,6 +85,13 @@ def test_without_both_the_scrape_answers_and_says_so(busy: Fleet) -> None:
     page = busy.scrape()
     assert up(page) == {"ledger": 0, "broker": 0, "page": 1}
     assert len(page) == 3
+
+
+def test_a_queue_of_the_ledgers_is_still_asked_for_while_the_ledger_is_away(busy: Fleet) -> None:
+    busy.ledger.know("other")
+    busy.scrape()
+    busy.ledger.error = LedgerUnavailable("cut off")
+    assert busy.scrape()['sla_queue_depth{queue="other"}'] == 0
 
 
 def test_what_comes_back_is_told_again(busy: Fleet) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from littleq.ledger.base import Presence
 
-#: 60 s: 240 first sends (40 of them shed), 20 retries; 200 waits of 1.5 s, services of 0.5 s, sojourns of 2 s.
+#: 60 s: 240 first sends (40 shed), 20 retries; 200 waits of 1.5 s, services of 0.5 s, sojourns of 2 s.
 BUSY = {
     "offered:critical": 40.0,
     "offered:default": 200.0,
@@ -174,12 +174,19 @@ def test_quantiles_are_interpolated_in_bins_that_are_fine_around_the_sla() -> No
     report = one(recent, sla_seconds=1.0, percentile=95.0)
     assert report.wait_p50 == pytest.approx(0.5)
     assert report.wait_p99 == pytest.approx(1.0)
-    assert report.wait_at_percentile == pytest.approx(0.95)
+    assert report.at_percentile == pytest.approx(0.95)
+
+
+def test_the_promised_quantile_of_a_sojourn_promise_is_one_of_sojourns() -> None:
+    recent = {"wait:le:0.5": 100.0, "sojourn:le:2": 100.0}
+    report = one(recent, sla_seconds=1.0, sla_on="sojourn", percentile=99.0)
+    assert report.wait_p99 == pytest.approx(0.495, abs=0.01)
+    assert report.at_percentile == pytest.approx(1.995, abs=0.01)
 
 
 def test_without_a_wait_there_is_no_quantile() -> None:
     report = one()
-    assert report.wait_p50 is report.wait_p99 is report.wait_at_percentile is None
+    assert report.wait_p50 is report.wait_p99 is report.at_percentile is None
 
 
 def test_what_the_workers_publish_wins_over_the_configuration() -> None:
@@ -190,10 +197,15 @@ def test_what_the_workers_publish_wins_over_the_configuration() -> None:
     assert (report.sla_seconds, report.percentile, report.sla_on) == (1.0, 95.0, "wait")
 
 
-@pytest.mark.parametrize("nonsense", ["", "soon", "nan", "inf", -1.0, 0.0])
-def test_a_published_setting_that_is_no_number_is_passed_over(nonsense: float | str) -> None:
+@pytest.mark.parametrize("nonsense", ["", "soon", "nan", "inf", -1.0, 0.0, None])
+def test_a_published_setting_that_is_no_number_is_passed_over(nonsense: Any) -> None:
     report = one(settings={"sla_seconds": nonsense, "percentile": nonsense, "queue_limit": nonsense})
     assert (report.sla_seconds, report.percentile, report.queue_limit) == (60.0, 99.0, None)
+
+
+def test_a_published_promise_for_every_job_is_not_believed() -> None:
+    """No budget could be divided by it, and the configuration refuses it."""
+    assert one(BUSY, settings={"percentile": 100.0}).percentile == 99.0
 
 
 def test_the_queue_limit_is_the_published_one() -> None:

@@ -23,7 +23,11 @@ def test_it_connects_at_the_first_read_and_only_then() -> None:
 
 def test_it_connects_again_until_that_works() -> None:
     attempts = iter([fail, lambda: 7])
-    source: Source[object] = Source("ledger", lambda: next(attempts)())
+
+    def connect() -> object:
+        return next(attempts)()
+
+    source = Source("ledger", connect)
     with pytest.raises(SourceError):
         source.read(repr)
     assert source.read(repr) == "7"

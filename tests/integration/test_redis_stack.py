@@ -1,0 +1,302 @@
+"""The stack on Dramatiq's own RedisBroker and a real server."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dramatiq import Message
+from dramatiq.brokers.redis import RedisBroker
+
+from littleq import job
+from littleq.backends.redis.urls import redis_client as connect
+from littleq.config import SLAQueueConfig
+from littleq.middleware import ExponentialRetries, Overloaded
+
+from .conftest import eventually
+
+Make = Callable[..., Any]
+FAST = SLAQueueConfig("q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.05, max_retries=2)
+
+
+def test_conservation_holds_at_every_instant(make_app: Make) -> None:
+    """Sends, delays, retries, deaths, replays and purges, while another client looks."""
+    app = make_app(FAST)
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        if number % 7 == 0:
+            raise RuntimeError(number)
+        done.append(number)
+
+    actor = app.actor(work, actor_name="work", queue_name="q")
+    looks: list[int | None] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            looks.append(app.truth().imbalance)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    app.work(threads=4)
+    for number in range(100):
+        actor.send(number)
+        if number % 5 == 0:
+            actor.send_with_options(args=(number,), delay=number)
+    eventually(app.idle, what="an empty queue")
+    stop.set()
+    watcher.join()
+    assert set(looks) == {0}
+    assert len(looks) > 10
+    truth = app.truth()
+    assert truth.accounts.admitted == 120
+    assert truth.accounts.done == len(done) == 102
+    assert truth.dead == 18  # 15 of range(100), 3 of the delayed ones
+
+
+def test_the_truth_table_sees_what_llen_does_not(make_app: Make) -> None:
+    """Hazard 7: prefetched jobs are in no list."""
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    go = threading.Event()
+    actor = app.actor(lambda: go.wait(20), actor_name="a", queue_name="q")
+    for _ in range(10):
+        actor.send()
+    actor.send_with_options(delay=60_000)
+    app.work(threads=2)
+    truth = eventually(lambda: app.truth() if app.truth().in_flight == 4 else None, what="a full prefetch")
+    assert (truth.ready, truth.in_flight, truth.delayed, truth.orphaned) == (6, 4, 1, 0)
+    assert truth.number_in_system == 10
+    assert truth.oldest_age is not None
+    assert truth.oldest_age >= 0
+    go.set()
+
+
+def test_a_dead_workers_jobs_are_orphaned_then_recovered(make_app: Make) -> None:
+    """Hazard 9, as far as the stock broker goes: recovery needs a heartbeat timeout and maintenance."""
+    app = make_app(SLAQueueConfig("q", admission="off"), maintenance_chance=0, heartbeat_timeout=1000)
+    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
+    for _ in range(3):
+        actor.send()
+    fetched = app.broker.consume("q", prefetch=3)
+    assert next(fetched) is not None
+    app.broker.client.zadd("dramatiq:__heartbeats__", {app.broker.broker_id: 0})  # its last sign of life was long ago
+    truth = app.truth()
+    assert (truth.ready, truth.in_flight, truth.orphaned, truth.imbalance) == (0, 0, 3, 0)
+    other = make_app(SLAQueueConfig("q", admission="off"), heartbeat_timeout=1000)
+    other.actor(lambda: None, actor_name="a", queue_name="q")
+    other.work()
+    eventually(other.idle, what="recovery")
+    assert other.truth().accounts.done == 3
+
+
+def test_a_retry_replaces_the_held_job_in_one_step(make_app: Make) -> None:
+    """A worker that dies right after its retry was enqueued leaves one job. Stock: two, the retry and the original."""
+    app = make_app(FAST)
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    consumer = app.broker.consume("q", prefetch=1)
+    message = next(consumer)
+    retries = next(m for m in app.broker.middleware if isinstance(m, ExponentialRetries))
+    retries.after_process_message(app.broker, message, exception=RuntimeError())
+    truth = app.truth()  # here the process dies: its ack never comes
+    assert (truth.in_flight, truth.delayed, truth.imbalance) == (0, 1, 0)
+    consumer.ack(message)  # and if it lives, its ack changes nothing
+    assert app.truth() == truth
+
+
+def test_a_retry_of_a_job_that_somebody_else_has_now_does_nothing(make_app: Make) -> None:
+    """Taken for dead (hazard 12), its job was given to another worker: that copy stands."""
+    app = make_app(FAST)
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    message = next(app.broker.consume("q", prefetch=1))
+    app.broker.do_requeue("q", message.options["redis_message_id"])
+    retries = next(m for m in app.broker.middleware if isinstance(m, ExponentialRetries))
+    retries.after_process_message(app.broker, message, exception=RuntimeError())
+    truth = app.truth()
+    assert (truth.ready, truth.delayed, truth.imbalance) == (1, 0, 0)
+
+
+def test_a_due_job_moves_in_one_step(make_app: Make) -> None:
+    """#431: promotion is enqueue, then ack; a crash in between doubles the job on the stock broker."""
+    app = make_app(FAST)
+    app.actor(lambda: None, actor_name="a", queue_name="q").send_with_options(delay=1)
+    held = next(app.broker.consume("q.DQ", prefetch=1))
+    promoted = held.copy(queue_name="q")
+    del promoted.options["eta"]
+    app.broker.enqueue(promoted)
+    truth = app.truth()  # here the process dies
+    assert (truth.ready, truth.delayed, truth.imbalance) == (1, 0, 0)
+
+
+def test_an_enqueue_that_a_client_repeats_counts_once(make_app: Make) -> None:
+    """The answer got lost on the wire; the client library sends the same command again."""
+    app = make_app(FAST)
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    (stored,) = app.broker.client.hgetall("dramatiq:q.msgs").items()
+    app.broker.do_enqueue("q", stored[0].decode(), stored[1])
+    truth = app.truth()
+    assert (truth.ready, truth.accounts.admitted) == (1, 1)
+    assert app.broker.client.llen("dramatiq:q") == 1
+
+
+def test_jobs_in_limbo_come_back(make_app: Make) -> None:
+    """Fetched, but the answer never arrived: a live worker's heartbeat keeps them from everybody."""
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    done: list[int] = []
+    actor = app.actor(done.append, actor_name="a", queue_name="q")
+    for number in range(4):
+        actor.send(number)
+    app.broker.do_fetch("q", 3)  # into nowhere
+    assert app.truth().in_flight == 3
+    app.work()
+    eventually(app.idle, what="an empty queue")
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_a_job_that_kills_its_workers_is_set_aside(make_app: Make) -> None:
+    """Hazard 12: stock Dramatiq redelivers it for ever."""
+    app = make_app(SLAQueueConfig("q", admission="off"), heartbeat_timeout=1000)
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    client = app.broker.client
+    deaths = 0
+    while app.truth().dead == 0:
+        victim = make_app(SLAQueueConfig("q", admission="off"), maintenance_chance=0, heartbeat_timeout=1000)
+        assert next(victim.broker.consume("q", prefetch=1)) is not None
+        client.zadd("dramatiq:__heartbeats__", {victim.broker.broker_id: 0})
+        deaths += 1
+        app.broker.do_qsize("q")  # any command does maintenance here
+    assert deaths == 5
+    (letter,) = app.backend.dead_letters.letters("q")
+    assert (letter.death["reason"], letter.death["attempts"]) == ("poison", 5)
+    assert app.truth().imbalance == 0
+    assert client.hlen("littleq:dramatiq:q:deliveries") == 0
+    assert app.backend.dead_letters.replay("q", letter.letter_id)
+    assert client.hlen("littleq:dramatiq:q:poison") == 0
+
+
+def test_a_dead_letter_carries_its_reason_on_the_server(make_app: Make) -> None:
+    app = make_app(FAST)
+
+    def fail() -> None:
+        raise ValueError("row 7")
+
+    app.actor(fail, actor_name="a", queue_name="q", max_retries=0).send()
+    app.work()
+    eventually(lambda: app.truth().dead == 1)
+    (data,) = app.broker.client.hvals("dramatiq:q.XQ.msgs")
+    death = job.read(Message.decode(data).options)["dead"]
+    assert (death["reason"], death["exception"], death["message"]) == ("exhausted", "builtins.ValueError", "row 7")
+    assert "in fail" in death["traceback"]
+
+
+def test_dead_letters_are_kept_and_pages_are_complete(make_app: Make) -> None:
+    """Hazard 13: Dramatiq forgets them after a week. Many died in the same millisecond."""
+    app = make_app(FAST)
+    app.actor(lambda: None, actor_name="a", queue_name="q")
+    encoded = app.broker.get_actor("a").message().encode()
+    pipe = app.broker.client.pipeline()
+    for number in range(1300):
+        pipe.zadd("dramatiq:q.XQ", {f"id-{number}": 1000 + number // 400})
+        pipe.hset("dramatiq:q.XQ.msgs", f"id-{number}", encoded)
+    pipe.execute()
+    app.broker.do_qsize("q")  # maintenance would expire them: they died in 1970
+    letters = list(app.backend.dead_letters.letters("q"))
+    assert len({letter.letter_id for letter in letters}) == len(letters) == 1300
+    assert [letter.died_at for letter in letters] == sorted(letter.died_at for letter in letters)
+
+
+def test_an_undecodable_letter_is_listed_and_can_be_purged(make_app: Make) -> None:
+    app = make_app(FAST)
+    app.actor(lambda: None, actor_name="a", queue_name="q")
+    app.broker.client.zadd("dramatiq:q.XQ", {"bad": 1000})
+    app.broker.client.hset("dramatiq:q.XQ.msgs", "bad", b"\xff not json")
+    (letter,) = app.backend.dead_letters.letters("q")
+    assert letter.death["reason"] == "undeliverable"
+    assert app.backend.dead_letters.purge("q", ["bad"]) == 1
+
+
+def test_flushing_is_accounted_for(make_app: Make) -> None:
+    app = make_app(FAST)
+    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
+    for _ in range(5):
+        actor.send()
+    actor.send_with_options(delay=60_000)
+    app.broker.flush_all()
+    truth = app.truth()
+    assert (truth.accounts.admitted, truth.accounts.purged, truth.imbalance) == (6, 6, 0)
+
+
+def test_a_plain_dramatiq_process_shares_the_queue(make_app: Make, valkey_url: str) -> None:
+    """A migration: its jobs run here, ours run there; only what it takes is missing in the accounts."""
+    app = make_app(FAST)
+    done: list[str] = []
+    ours = app.actor(done.append, actor_name="a", queue_name="q")
+    plain = RedisBroker(client=connect(valkey_url))
+    plain.declare_queue("q")
+    plain.enqueue(ours.message("theirs"))
+    assert app.truth().imbalance == -1
+    assert app.backend.inspector.strangers("q") == 1
+    ours.send("ours")
+    app.work()
+    eventually(app.idle)
+    assert sorted(done) == ["ours", "theirs"]
+    truth = app.truth()
+    assert (truth.accounts.admitted, truth.accounts.done, truth.imbalance) == (1, 1, 0)
+    ours.send("to them")
+    consumer = plain.consume("q")
+    message = next(consumer)
+    assert message.args == ("to them",)
+    consumer.ack(message)
+    assert app.truth().imbalance == 1
+
+
+def test_one_producer_never_passes_the_limit(make_app: Make) -> None:
+    """The depth is sampled, but a process knows what it let in itself."""
+    app = make_app(SLAQueueConfig("q", arrival_rate=50, sla_seconds=1))
+    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
+    shed = 0
+    for _ in range(300):
+        try:
+            actor.send()
+        except Overloaded:
+            shed += 1
+    assert (app.truth().ready, shed) == (50, 250)
+
+
+def test_what_others_sent_is_seen_with_the_next_sample(make_app: Make) -> None:
+    first, second = (make_app(SLAQueueConfig("q", arrival_rate=50, sla_seconds=1)) for _ in range(2))
+    ours = first.actor(lambda: None, actor_name="a", queue_name="q")
+    theirs = second.actor(lambda: None, actor_name="a", queue_name="q")
+    ours.send()
+    for _ in range(49):
+        theirs.send()
+    first.broker.littleq_gate.admission.depth.sample()
+    with pytest.raises(Overloaded):
+        ours.send()
+    first.broker.flush("q")
+    first.broker.littleq_gate.admission.depth.sample()
+    ours.send()
+
+
+def test_a_forked_child_is_a_worker_of_its_own(make_app: Make) -> None:
+    """Sharing an id, each would take the other's jobs for its own lost ones."""
+    app = make_app(FAST)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, app.broker.broker_id.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read, 100).decode() != app.broker.broker_id
+
+
+def test_an_idle_consumer_polls_within_its_sla(make_app: Make) -> None:
+    """Hazard 11: stock polling backs off to a second, which is all of a 1 s SLA."""
+    app = make_app(SLAQueueConfig("q", admission="off", sla_seconds=1))
+    app.actor(lambda: None, actor_name="a", queue_name="q")
+    app.actor(lambda: None, actor_name="b", queue_name="plain")
+    assert app.broker.consume("q", timeout=1000).timeout == 50
+    assert app.broker.consume("plain", timeout=1000).timeout == 1000

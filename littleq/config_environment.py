@@ -16,7 +16,15 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_origin
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_messages import Path, base_type, item_type, legal_values, setting_names, show, unknown
+from littleq.config_messages import (
+    SettingPath,
+    base_type,
+    item_type,
+    legal_values,
+    setting_names,
+    show,
+    unknown,
+)
 
 PREFIX = "LITTLEQ_"
 CONFIG_VARIABLE = "LITTLEQ_CONFIG"
@@ -43,7 +51,7 @@ class WrongVariable(Exception):
 
 def environment_settings(
     environ: Mapping[str, str], queues: Collection[str]
-) -> tuple[dict[Path, tuple[str, Any]], list[str]]:
+) -> tuple[dict[SettingPath, tuple[str, Any]], list[str]]:
     """The settings in `environ`.
 
     Args:
@@ -54,7 +62,7 @@ def environment_settings(
         The variable and its value by the path of the setting, and a sentence for each wrong variable. A text
         that is no value of its setting's type stays a text, and the model refuses it like any other.
     """
-    found: dict[Path, tuple[str, Any]] = {}
+    found: dict[SettingPath, tuple[str, Any]] = {}
     wrong = []
     for variable in sorted(environ):
         text = environ[variable].strip()
@@ -82,7 +90,7 @@ def _is_foreign(variable: str, text: str) -> bool:
     return bool(address or _KUBERNETES_NAME.fullmatch(variable))
 
 
-def _settings(variable: str, text: str, queues: Collection[str]) -> Iterator[tuple[Path, Any]]:
+def _settings(variable: str, text: str, queues: Collection[str]) -> Iterator[tuple[SettingPath, Any]]:
     if variable.startswith(_QUEUES):
         queue, _, setting = variable.removeprefix(_QUEUES).rpartition("__")
         yield from _queue_settings(queue, setting.lower(), text, queues)
@@ -100,7 +108,7 @@ def _spelled(setting: str) -> str:
 
 def _queue_settings(
     queue: str, setting: str, text: str, queues: Collection[str]
-) -> Iterator[tuple[Path, Any]]:
+) -> Iterator[tuple[SettingPath, Any]]:
     name = _queue_name(queue, queues)
     if setting not in _QUEUE_SETTINGS or not queue:
         spelled = f"{_QUEUES}{queue or '<QUEUE>'}__"

@@ -123,11 +123,7 @@ def _read(path: Path, label: str) -> SettingsFile | None:
 
 def _parse(path: Path, label: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors write a byte order mark
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(
-            f"{label} is not valid TOML: {_lowered(str(error))}; correct that line."
-        ) from None
+        text = path.read_bytes().decode("utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"{label} is not UTF-8 text (byte {error.start}): save it in that encoding."
@@ -136,7 +132,11 @@ def _parse(path: Path, label: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{label} cannot be read ({error.strerror}): allow it, or name another file in {CONFIG_VARIABLE}."
         ) from None
-
-
-def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError is one; so is what a number of thousands of digits raises
+        last = f"at line {len(text.splitlines()) or 1}, the last"
+        reason = str(error).replace("at end of document", last)
+        raise ConfigurationError(
+            f"{label} is not valid TOML: {reason[:1].lower()}{reason[1:]}; correct that line."
+        ) from None

@@ -11,6 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from littleq.redaction import redact_url
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-Path = tuple[str, ...]  # of a setting: ("queues", "realtime", "sla_seconds")
+SettingPath = tuple[str, ...]  # of a setting: ("queues", "realtime", "sla_seconds")
 
 #: Longest value and most problems that one message shows: somewhat arbitrary, a few lines of a terminal.
 _LONGEST_VALUE = 80
@@ -36,7 +37,7 @@ _PLAIN = (str, bool, int, float, type(None), dict, list, tuple)
 class Problem:
     """One wrong setting: where it is, and the rest of the sentence, which goes on after the place."""
 
-    path: Path
+    path: SettingPath
     text: str
 
 
@@ -97,7 +98,7 @@ def _problem(details: ErrorDetails, model: type | None) -> Problem:
     return Problem(path, f"is {show(value)}: it must be {legal}; {next_step(model, path)}")
 
 
-def next_step(model: type, path: Path) -> str:
+def next_step(model: type, path: SettingPath) -> str:
     """What to do about a wrong value."""
     default = None if len(path) > 1 else default_of(model, path[0])
     if default is dataclasses.MISSING:
@@ -112,7 +113,8 @@ def unknown(name: str, legal: Collection[str], spelled: Callable[[str], str] = s
     Its value is not quoted: it does not help, and may be a secret under a name that LittleQ cannot know.
     """
     wanted = re.sub(r"\W", "_", name.lower())
-    near = [other for other in legal if wanted == other or wanted in other.split("_")][:3]
+    words = set(wanted.split("_"))
+    near = [other for other in legal if words <= (own := set(other.split("_"))) or own <= words][:3]
     near = near or difflib.get_close_matches(wanted, legal, n=1, cutoff=0.6)
     if not near and len(wanted) > 2:
         near = [other for other in legal if wanted in other or other in wanted][:3]
@@ -137,7 +139,8 @@ def _redacted(value: Any) -> Any:
 
 
 def toml_key(key: str) -> str:
-    """A key as TOML spells it: quoted only where it must be."""
+    """A key as TOML spells it: quoted only where it must be, and a URL (which is no legal key) redacted."""
+    key = redact_url(key)
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_string(key)
 
 
@@ -146,7 +149,7 @@ def toml_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def dotted(path: Path) -> str:
+def dotted(path: SettingPath) -> str:
     """A path as TOML spells it.
 
     >>> dotted(("queues", "mail.bulk", "sla_seconds"))
@@ -182,7 +185,7 @@ def default_text(model: type, name: str) -> str:
 
 def base_type(model: type, name: str) -> Any:
     """The type of a setting without `None` and constraints: `float`, `Literal[…]`, `Mapping[…, …]`."""
-    return _unwrap(get_type_hints(model, include_extras=True)[name])[0]
+    return _unwrap(_hints(model)[name])[0]
 
 
 def item_type(model: type, name: str) -> Any:
@@ -192,8 +195,13 @@ def item_type(model: type, name: str) -> Any:
 
 def legal_values(model: type, name: str) -> str:
     """What a setting may be: type, range and unit, as a noun phrase."""
-    text = _legal(get_type_hints(model, include_extras=True)[name])
+    text = _legal(_hints(model)[name])
     return text.replace("number", "number of seconds") if name.endswith("_seconds") else text
+
+
+@cache
+def _hints(model: type) -> dict[str, Any]:
+    return get_type_hints(model, include_extras=True)
 
 
 def _unwrap(hint: Any) -> tuple[Any, list[Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from littleq.config import Config, SLAQueueConfig
 from littleq.config_files import EXPORTER
-from littleq.config_messages import Path, dotted, setting_names, toml_key, toml_string
+from littleq.config_messages import SettingPath, dotted, setting_names, toml_key, toml_string
 from littleq.config_sources import Loaded
 from littleq.redaction import redact_url
 
@@ -30,7 +30,7 @@ DERIVED = "derived"
 class Setting:
     """One line of `littleq config show`."""
 
-    path: Path
+    path: SettingPath
     value: Any  # a TOML value, or None where nothing is set
     origin: str
 
@@ -57,7 +57,7 @@ def describe_config(loaded: Loaded) -> Iterator[Setting]:
             yield Setting(("queues", key, name), value, DERIVED)
 
 
-def _entries(path: Path, value: Any, loaded: Loaded) -> Iterator[Setting]:
+def _entries(path: SettingPath, value: Any, loaded: Loaded) -> Iterator[Setting]:
     if not isinstance(value, Mapping) or not value:
         yield Setting(path, dict(value) if isinstance(value, Mapping) else value, loaded.origin(path))
         return
@@ -95,7 +95,7 @@ def ledger_place(loaded: Loaded) -> str:
 
 def to_toml(settings: Iterable[Setting]) -> str:
     """Settings as a `littleq.toml`, the origins as comments; what is not set or derived is a comment too."""
-    tables: dict[Path, list[str]] = {}
+    tables: dict[SettingPath, list[str]] = {}
     for setting in settings:
         path = setting.path
         if path[0].startswith(EXPORTER):

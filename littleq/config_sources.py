@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, get_origin
 
 from littleq.config import Config, SLAQueueConfig
@@ -22,7 +22,7 @@ from littleq.config_environment import place as variable_place
 from littleq.config_files import EXPORTER, SettingsFile, settings_files
 from littleq.config_messages import (
     InvalidSettings,
-    Path,
+    SettingPath,
     base_type,
     dotted,
     join,
@@ -49,7 +49,7 @@ class Leaf:
     place: str  # for a message: littleq.toml [queues.realtime] sla_seconds
 
 
-Leaves = dict[Path, Leaf]
+Leaves = dict[SettingPath, Leaf]
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Loaded:
     """
 
     config: Config
-    files: tuple[FilePath, ...]
+    files: tuple[Path, ...]
     origins: Mapping[str, str]
 
-    def origin(self, path: Path) -> str:
+    def origin(self, path: SettingPath) -> str:
         """The source of one value: a file, a variable, `Python` or `default`."""
         return self.origins.get(dotted(path), DEFAULT)
 
 
 def load_config(
     *,
-    path: FilePath | None = None,
+    path: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Config:
@@ -93,11 +93,11 @@ def load_config(
 
 def load(
     *,
-    path: FilePath | None = None,
+    path: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     overrides_from: str = "Python",
-    folder: FilePath | None = None,
+    folder: Path | None = None,
 ) -> Loaded:
     """As `load_config`, with the origin of each value.
 
@@ -127,16 +127,16 @@ class _Flattener:
     """Turns the nested tables of one source into leaves, and collects a sentence for what cannot be one."""
 
     origin: str
-    place: Callable[[Path], str]
+    place: Callable[[SettingPath], str]
     wrong: list[str]
 
     def leaves(self, tree: Mapping[Any, Any]) -> Leaves:
         return {path: Leaf(value, self.origin, self.place(path)) for path, value in self._top(tree)}
 
-    def refuse(self, path: Path, text: str) -> None:
+    def refuse(self, path: SettingPath, text: str) -> None:
         self.wrong.append(f"{self.place(path)} {text}")
 
-    def _top(self, tree: Mapping[Any, Any]) -> Iterator[tuple[Path, Any]]:
+    def _top(self, tree: Mapping[Any, Any]) -> Iterator[tuple[SettingPath, Any]]:
         for name, value in tree.items():
             if name == "queues":
                 for queue, settings in self._table(
@@ -149,7 +149,7 @@ class _Flattener:
             else:
                 self.refuse((str(name),), unknown(str(name), _SETTINGS))
 
-    def _queue(self, where: Path, settings: Any) -> Iterator[tuple[Path, Any]]:
+    def _queue(self, where: SettingPath, settings: Any) -> Iterator[tuple[SettingPath, Any]]:
         for name, value in self._table(where, settings, f"of settings; write them under [{dotted(where)}]"):
             path = (*where, name)
             if name not in _QUEUE_SETTINGS:
@@ -167,7 +167,7 @@ class _Flattener:
             else:
                 yield path, value
 
-    def _table(self, path: Path, value: Any, legal: str) -> Iterator[tuple[str, Any]]:
+    def _table(self, path: SettingPath, value: Any, legal: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             yield from ((str(key), item) for key, item in value.items())
         else:
@@ -205,7 +205,7 @@ def _exporter(flattener: _Flattener, file: SettingsFile, table: Any) -> dict[str
     return {f"{EXPORTER}{name}": value for name, value in table.items() if name in legal}
 
 
-def _variable_leaves(variables: Mapping[Path, tuple[str, Any]]) -> Leaves:
+def _variable_leaves(variables: Mapping[SettingPath, tuple[str, Any]]) -> Leaves:
     found: Leaves = {}
     for path, (variable, value) in variables.items():
         leaf = Leaf(value, variable, variable_place(variable))
@@ -222,6 +222,9 @@ def _python_leaves(overrides: Mapping[str, Any], origin: str, wrong: list[str]) 
     if isinstance(queues, Iterable) and not isinstance(queues, (str, Mapping)):
         queues = list(queues)
         if all(isinstance(queue, SLAQueueConfig) for queue in queues):
+            names = [queue.name for queue in queues]
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                wrong.append(f"{origin}: queues holds {name!r} more than once: give each queue once")
             queues = {queue.name: queue for queue in queues}
         tree["queues"] = queues
     if isinstance(queues, Mapping):
@@ -262,7 +265,7 @@ def _config(leaves: Leaves, wrong: list[str]) -> Config | None:
     return None if wrong else config
 
 
-def _placed(error: InvalidSettings, where: Path, leaves: Leaves) -> Iterator[str]:
+def _placed(error: InvalidSettings, where: SettingPath, leaves: Leaves) -> Iterator[str]:
     """The problems of one object, each with the place that the value came from."""
     for problem in error.problems:
         path = (*where, *problem.path)

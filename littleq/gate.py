@@ -61,8 +61,11 @@ class Gate:
             return self._send(message, delay)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        with passage.after_hook():
+        token = passage.in_after_hook.set(True)
+        try:
             self._emit_after(signal, *args, **kwargs)
+        finally:
+            passage.in_after_hook.reset(token)
 
     def _send(self, message: Message[Any], delay: int | None) -> Message[Any]:
         tickets = _group_tickets.get()
@@ -79,7 +82,7 @@ class Gate:
             self.admission.settle(ticket, entered=entered)
 
     def _forward(self, message: Message[Any], ticket: Ticket, delay: int | None) -> Message[Any]:
-        if ticket.outcome in ("deferred", "diverted"):
+        if ticket.outcome == "deferred" or ticket.outcome == "diverted":
             message = message.copy(queue_name=ticket.queue)
             job.write(message.options, outcome=ticket.outcome)
             delay = ticket.delay if ticket.outcome == "deferred" else delay

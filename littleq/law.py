@@ -14,7 +14,7 @@ All raise `ValidationError` for an argument that is out of range, NaN, infinite 
 need a steady state raise `UnstableQueueError` when a >= c. Queues are first come, first served.
 
 Exact: Little, Erlang B and C, every `mmc_`, `mm1_`, `md1_` and `mg1_` function, and `servers_for_tail` and
-`capacity_limit` at scv = 1. The rest approximates; tests/simulation/test_law_against_ciw.py measures how well.
+`capacity_limit` at scv = 1. The rest approximates; tests/simulation/test_law_against_ciw.py says how well.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ SEND = Passage("send")
 current: ContextVar[Passage] = ContextVar("littleq_passage", default=SEND)
 
 #: Set while Dramatiq runs `after_*` hooks: it swallows what they raise, so a send refused there would be lost.
-_in_after_hook: ContextVar[bool] = ContextVar("littleq_in_after_hook", default=False)
+in_after_hook: ContextVar[bool] = ContextVar("littleq_in_after_hook", default=False)
 
 
 @contextmanager
@@ -56,16 +56,6 @@ def rescheduling(message: MessageProxy) -> AbstractContextManager[None]:
     return on(Passage("retry", message))
 
 
-@contextmanager
-def after_hook() -> Iterator[None]:
-    """What is enqueued in here must not be refused."""
-    token = _in_after_hook.set(True)
-    try:
-        yield
-    finally:
-        _in_after_hook.reset(token)
-
-
 def is_refusable() -> bool:
     """Whether an exception raised by `enqueue` would reach the sender."""
-    return not _in_after_hook.get()
+    return not in_after_hook.get()

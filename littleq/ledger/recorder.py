@@ -33,6 +33,7 @@ from dataclasses import dataclass, replace
 
 from littleq.background import Background, at_process_exit, not_at_process_exit, survive_forks
 from littleq.clock import SYSTEM_CLOCK, Clock
+from littleq.errors import ValidationError
 from littleq.ledger import fields
 from littleq.ledger.base import PRESENCE_SECONDS, Batch, Counts, Ledger, Presence
 from littleq.ledger.fleet import FleetView, FleetWatch
@@ -89,8 +90,7 @@ class Recorder:
         self._attended = False
         self._undeclared = set(self._settings)
         self._declared_at = -math.inf
-        self._flush_outage = Outage("counts are kept and sent later")
-        self._read_outage = Outage("what is known of the fleet gets old")
+        self._outage = Outage()
 
     @property
     def unflushed(self) -> int:
@@ -135,7 +135,13 @@ class Recorder:
         """Publish what a queue runs with, in the next batch and once a minute from then on.
 
         Adds to what was declared before. Starts no thread, so it may be called at import.
+
+        Raises:
+            ValidationError: a value is neither a number nor a text; it would make every batch fail.
         """
+        for name, value in settings.items():
+            if not isinstance(value, int | float | str):
+                raise ValidationError(f"{name} of queue {queue!r} is {value!r}: declare a number or a text.")
         with self._lock:
             known = self._settings.setdefault(queue, {})
             if any(known.get(name) != value for name, value in settings.items()):
@@ -171,10 +177,13 @@ class Recorder:
             Whether the ledger has everything. If not, nothing is lost.
         """
         with self._flushing:
-            if self._held is not None and not self._send(self._held):
+            if not self._send_held():
                 return False
             self._held = self._seal()
-            return (self._held is None or self._send(self._held)) and self._retire()
+            if not (self._send_held() and self._retire()):
+                return False
+            self._outage.over("flush", self._clock.monotonic())
+            return True
 
     def close(self) -> None:
         """Leave, flush, end the thread. Called at exit too; may be called again, and counting may go on."""
@@ -216,10 +225,9 @@ class Recorder:
         try:
             self._fleet.refresh()
         except Exception as error:
-            self._count("", fields.qualified(fields.ERRORS, "ledger_snapshot"), 1)
-            self._read_outage.failed(error, self._clock.monotonic())
+            self._failed("snapshot", error)
         else:
-            self._read_outage.over(self._clock.monotonic())
+            self._outage.over("snapshot", self._clock.monotonic())
 
     def _seal(self) -> _Held | None:
         now = self._clock.monotonic()
@@ -247,21 +255,22 @@ class Recorder:
                 self._count(queue, fields.qualified(fields.ERRORS, "ledger_value"), 1)
         return finite
 
-    def _send(self, held: _Held) -> bool:
-        now = self._clock.monotonic()
+    def _send_held(self) -> bool:
+        held = self._held
+        if held is None:
+            return True
         batch = replace(
             held.batch,
             presence=self._presence,  # of now, not of when the batch was sealed
-            age_seconds=max(now - held.ended, 0.0),
+            age_seconds=self._clock.monotonic() - held.ended,
             span_seconds=held.ended - held.began,
         )
         try:
             self._ledger.apply(batch)
         except Exception as error:
-            self._failed(error)
+            self._failed("flush", error)
             return False
         self._held = None
-        self._flush_outage.over(now)
         return True
 
     def _retire(self) -> bool:
@@ -269,11 +278,11 @@ class Recorder:
             try:
                 self._ledger.retire(self.writer)
             except Exception as error:
-                self._failed(error)
+                self._failed("flush", error)
                 return False
             self._attended = False
         return True
 
-    def _failed(self, error: Exception) -> None:
-        self._count("", fields.qualified(fields.ERRORS, "ledger_flush"), 1)
-        self._flush_outage.failed(error, self._clock.monotonic())
+    def _failed(self, what: str, error: Exception) -> None:
+        self._count("", fields.qualified(fields.ERRORS, f"ledger_{what}"), 1)
+        self._outage.failed(what, error, self._clock.monotonic())

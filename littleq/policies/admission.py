@@ -13,7 +13,7 @@ grow longer admits by yesterday's speed for about a minute.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from littleq import law
 
@@ -40,8 +40,7 @@ class QueueLimit:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionDecision:
+class AdmissionDecision(NamedTuple):
     """Outcome of one judgement; `retry_after` in seconds, 0 when admitted."""
 
     admitted: bool

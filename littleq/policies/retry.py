@@ -124,9 +124,10 @@ def route_for(exception: BaseException, routes: Mapping[str, Route] | Iterable[t
 
 
 class RetryBudget:
-    """Retries against first attempts in one process, each fading with a half-life.
+    """Retries against first attempts of the last minute or two, in one process.
 
-    `stretch` says by how much a backoff grows: 1 within the budget, up to `MAX_STRETCH` beyond it.
+    `stretch` says by how much a backoff grows: 1 within the budget, up to `MAX_STRETCH` beyond it. Counts are kept in two
+    windows, the running one and the one before. Not locked: a count that two threads lose to each other changes nothing.
 
     >>> budget = RetryBudget(ratio=0.1)
     >>> for _ in range(100): budget.first_attempt(now=0.0)
@@ -136,29 +137,30 @@ class RetryBudget:
 
     #: A handful of retries is always free: a quiet queue has no first attempts to earn them with.
     FREE_RETRIES = 10.0
-    HALF_LIFE_SECONDS = 60.0
+    WINDOW_SECONDS = 60.0
 
     def __init__(self, ratio: float) -> None:
         self.ratio = ratio
-        self._first = 0.0
-        self._retries = 0.0
-        self._faded_at: float | None = None
+        self._window_ends = float("-inf")
+        self._first = self._first_before = 0
+        self._retries = self._retries_before = 0
 
     def first_attempt(self, now: float) -> None:
         """Count a first attempt that was started, at a monotonic `now`."""
-        self._fade(now)
-        self._first += 1.0
+        if now >= self._window_ends:
+            self._turn(now)
+        self._first += 1
 
     def stretch(self, now: float) -> float:
         """Count a retry and say by what factor its wait grows, in [1, MAX_STRETCH]."""
-        self._fade(now)
-        self._retries += 1.0
-        allowed = self.FREE_RETRIES + self.ratio * self._first
-        return min(MAX_STRETCH, max(1.0, self._retries / allowed))
+        if now >= self._window_ends:
+            self._turn(now)
+        self._retries += 1
+        allowed = self.FREE_RETRIES + self.ratio * (self._first + self._first_before)
+        return min(MAX_STRETCH, max(1.0, (self._retries + self._retries_before) / allowed))
 
-    def _fade(self, now: float) -> None:
-        if self._faded_at is not None and now > self._faded_at:
-            keep = 0.5 ** ((now - self._faded_at) / self.HALF_LIFE_SECONDS)
-            self._first *= keep
-            self._retries *= keep
-        self._faded_at = now
+    def _turn(self, now: float) -> None:
+        is_next = now < self._window_ends + self.WINDOW_SECONDS
+        self._first_before, self._retries_before = (self._first, self._retries) if is_next else (0, 0)
+        self._first = self._retries = 0
+        self._window_ends = now + self.WINDOW_SECONDS

@@ -17,12 +17,13 @@ import pytest
 import redis
 
 from littleq.backends.redis import embedded
-from littleq.backends.redis.embedded import GUARDIAN, SERVER, SOCKET, USERS, connect_embedded, is_held
+from littleq.backends.redis.embedded import connect_embedded
+from littleq.backends.redis.guardian import GUARDIAN, SERVER, SOCKET, USERS, is_held
 from littleq.errors import BackendError, ConfigurationError, ValidationError
 
 # A user process: joins, prints the URL, joins again at each line of its stdin, and leaves at the end of that.
 USER = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 from littleq.backends.redis import embedded
 folder, plan = Path(sys.argv[1]), sys.argv[2]
@@ -33,6 +34,17 @@ if plan == "die after the guardian":
     embedded._launch_guardian = lambda folder: launch(folder) and suicide()
 if plan == "block signals":
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+if plan == "fork during a join":
+    starting = threading.Event()
+    embedded._launch_guardian = lambda folder: (starting.set(), launch(folder))[1]
+    threading.Thread(target=embedded.connect_embedded, args=(folder,)).start()
+    starting.wait()
+    if not os.fork():
+        fds = range(3, 100)
+        open_files = [os.readlink(f"/proc/self/fd/{fd}") for fd in fds if os.path.lexists(f"/proc/self/fd/{fd}")]
+        print(sorted(Path(name).name for name in open_files if name.endswith(".lock")), flush=True)
+        os._exit(0)
+    os.wait()
 print(embedded.connect_embedded(folder), flush=True)
 if plan == "fork":
     if os.fork():
@@ -102,7 +114,7 @@ class House:
         return found
 
     def guardian(self) -> int:
-        (pid,) = self.processes("littleq.backends.redis.guardian")
+        (pid,) = self.processes("guardian.py")
         return pid
 
     def server(self) -> int:
@@ -195,6 +207,12 @@ def test_forked_child_keeps_it_alive(house: House) -> None:
     rejoin(user)
     user.communicate()  # the child leaves
     house.await_empty()
+
+
+def test_fork_waits_for_a_join_in_another_thread(house: House) -> None:
+    user = house.start_user("fork during a join")
+    assert read_line(user) == "['users.lock']"
+    assert read_line(user).startswith("unix://")
 
 
 def is_held_shared(path: Path) -> bool:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from littleq.background import Background, at_process_exit, not_at_process_exit
 
+ROOT = Path(__file__).parents[2]
 LONG = 3600.0  # an interval that no test waits for
 SOON = 0.001
 PATIENCE = 20.0  # s; only a failing test waits that long
@@ -71,7 +73,9 @@ def test_nothing_runs_before_the_first_use(make: Callable[[float], Background]) 
 
 def test_importing_the_package_starts_no_thread() -> None:
     program = "import threading, littleq.ledger.recorder, littleq.depth; print(threading.active_count())"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "1"
 
 
@@ -175,6 +179,7 @@ def test_a_stopped_one_can_be_started_again(make: Callable[[float], Background],
     task.wait()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_was_ended_by_force_is_replaced(
     make: Callable[[float], Background], task: Task
 ) -> None:
@@ -265,7 +270,9 @@ if __name__ == "__main__":
 
 
 def test_what_is_registered_runs_once_at_the_end_of_a_process_and_of_a_multiprocessing_child() -> None:
-    done = subprocess.run([sys.executable, "-c", EXIT_PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", EXIT_PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.split() == ["child", "MainProcess"]
 
 

@@ -12,21 +12,28 @@
 -- changes nothing; a retry and a due job replace the held one in one step, or do nothing when somebody else has it now.
 
 local namespace, command, now, queue, id = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[9]
-local is_delay = string.sub(queue, -3) == ".DQ"
-local canonical = is_delay and string.sub(queue, 1, -4) or queue
+local canonical = string.sub(queue, -3) == ".DQ" and string.sub(queue, 1, -4) or queue
 local messages = namespace .. ":" .. queue .. ".msgs"
-local dead = namespace .. ":" .. canonical .. ".XQ"
 local own = "littleq:" .. namespace .. ":" .. canonical
-local accounts, deliveries, poison = own .. ":accounts", own .. ":deliveries", own .. ":poison"
+
+local function account(name, jobs)
+    redis.call("HINCRBY", own .. ":accounts", name, jobs)
+end
+
+local function dead_letters()
+    return namespace .. ":" .. canonical .. ".XQ"
+end
 
 local function acks_of(worker, of_queue)
     return namespace .. ":__acks__." .. worker .. "." .. of_queue
 end
 
 -- Before Dramatiq puts a dead worker's jobs back: each was delivered to a worker that died. One that this happened to too
--- often is taken to be the reason, and is dead-lettered instead. Delayed jobs never ran.
+-- often is taken to be the reason, and is dead-lettered instead.
 local function set_poison_aside()
-    for _, worker in ipairs(redis.call("ZRANGEBYSCORE", namespace .. ":__heartbeats__", 0, now - ARGV[5])) do
+    local dead, deliveries = dead_letters(), own .. ":deliveries"
+    local workers = redis.call("ZRANGEBYSCORE", namespace .. ":__heartbeats__", 0, now - ARGV[5])
+    for _, worker in ipairs(workers) do
         local acks = acks_of(worker, queue)
         for _, held in ipairs(redis.call("SMEMBERS", acks)) do
             local times = redis.call("HINCRBY", deliveries, held, 1)
@@ -34,19 +41,28 @@ local function set_poison_aside()
             if data then
                 redis.call("SREM", acks, held)
                 redis.call("HDEL", messages, held)
-                redis.call("HDEL", deliveries, held)
                 redis.call("ZADD", dead, now, held)
                 redis.call("HSET", dead .. ".msgs", held, data)
-                redis.call("HSET", poison, held, times)
+                redis.call("HSET", own .. ":poison", held, times)
+            end
+        end
+    end
+    if #workers > 0 then  -- a rare occasion, and time enough to forget the deliveries of jobs that have left
+        for _, counted in ipairs(redis.call("HKEYS", deliveries)) do
+            if redis.call("HEXISTS", messages, counted) == 0 then
+                redis.call("HDEL", deliveries, counted)
             end
         end
     end
 end
 
-if ARGV[7] == "1" and not is_delay then
+local maintaining = ARGV[7] == "1"
+if maintaining and canonical == queue then  -- delayed jobs never ran
     set_poison_aside()
 end
+local kept = maintaining and redis.call("ZCARD", dead_letters())
 
+local answer
 if command == "enqueue" then
     if redis.call("HEXISTS", messages, id) == 1 then
         return
@@ -56,35 +72,36 @@ if command == "enqueue" then
             return
         end
         redis.call("HDEL", namespace .. ":" .. ARGV[12] .. ".msgs", ARGV[13])
-        redis.call("HDEL", deliveries, ARGV[13])
     end
-end
-
-local held, kept = redis.call("HLEN", messages), redis.call("ZCARD", dead)
-local answer = dramatiq()
-
-if command == "enqueue" then
+    dramatiq()
     if ARGV[11] ~= "" then
-        redis.call("HINCRBY", accounts, ARGV[11], 1)
+        account(ARGV[11], 1)
     end
-elseif command == "ack" or command == "nack" then
-    if redis.call("HLEN", messages) < held then
-        redis.call("HDEL", deliveries, id)
-        if ARGV[10] ~= "" and command == "ack" then
-            redis.call("HINCRBY", accounts, ARGV[10], 1)
-        elseif ARGV[10] ~= "" then
-            redis.call("HSET", dead .. ".msgs", id, ARGV[10])
-        end
+elseif command == "ack" then
+    local before = redis.call("HLEN", messages)
+    dramatiq()
+    if ARGV[10] ~= "" and redis.call("HLEN", messages) < before then
+        account(ARGV[10], 1)
+    end
+elseif command == "nack" then
+    local before = redis.call("HLEN", messages)
+    dramatiq()
+    if ARGV[10] ~= "" and redis.call("HLEN", messages) < before then
+        redis.call("HSET", dead_letters() .. ".msgs", id, ARGV[10])
     end
 elseif command == "purge" then
-    redis.call("HINCRBY", accounts, "purged", held + kept)
-    redis.call("DEL", deliveries, poison)
+    account("purged", redis.call("HLEN", messages) + redis.call("ZCARD", dead_letters()))
+    dramatiq()
+    redis.call("DEL", own .. ":deliveries", own .. ":poison")
+    return
+else
+    answer = dramatiq()
 end
 
-if ARGV[7] == "1" and command ~= "purge" then
-    local expired = kept - redis.call("ZCARD", dead)  -- Dramatiq forgets old dead letters in passing, if told to
+if maintaining then
+    local expired = kept - redis.call("ZCARD", dead_letters())  -- Dramatiq forgets old ones in passing, if told to
     if expired > 0 then
-        redis.call("HINCRBY", accounts, "purged", expired)
+        account("purged", expired)
     end
 end
 return answer

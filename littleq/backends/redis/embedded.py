@@ -48,7 +48,6 @@ import hashlib
 import importlib.util
 import os
 import re
-import socket
 import stat
 import subprocess
 import sys
@@ -56,18 +55,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote, unquote
 
+from littleq.backends.redis import guardian
+from littleq.backends.redis.guardian import GUARDIAN, SOCKET, USERS, is_held, is_open_at, lock, ping, unlock
 from littleq.errors import BackendError, ConfigurationError, LittleQError, ValidationError
 
 if sys.platform != "win32":  # `parse_embedded_url` works everywhere
     import fcntl
 
-USERS, START, GUARDIAN, SERVER = "users.lock", "start.lock", "guardian.lock", "server.lock"
-SOCKET, LOG = "valkey.sock", "guardian.log"
-ALREADY_GUARDED = 3  # exit status of a guardian that finds another at work
-GAVE_UP = "gave up"  # what guardian.lock says once its guardian cannot start a server
 START_TIMEOUT = 10.0  # seconds without a sign of life; while the server loads its data, the clock starts anew
 POLL = 0.01  # seconds; an idle look costs about 50 µs
 MAX_SOCKET_PATH = 100  # bytes; sun_path holds 108 on Linux, 104 on macOS
@@ -156,59 +152,6 @@ def connect_embedded(data_dir: Path | None = None) -> str:
     return "unix://" + quote(str(path))
 
 
-def ping(path: Path | str) -> Literal["ready", "loading", "down"]:
-    """What listens at the socket, asked without a client library."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(1.0)
-        try:
-            connection.connect(str(path))
-            connection.sendall(b"PING\r\n")
-            reply = connection.recv(64)
-        except OSError:
-            return "down"
-    return "down" if not reply else "loading" if reply.startswith(b"-LOADING") else "ready"
-
-
-def lock(path: Path | str, operation: int) -> int | None:
-    """Lock the file of this name; return its descriptor, or None if another's lock is in the way."""
-    # os.open closes on exec, so a guardian never holds the locks of the user that started it.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, operation)
-        if _is_open_at(descriptor, path):
-            return descriptor
-    except BlockingIOError:
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
-
-
-def unlock(descriptor: int) -> None:
-    """Give the lock back, also for a copy that a just forked child may not have closed yet."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
-
-
-def is_held(path: Path | str) -> bool:
-    """Whether somebody holds the file's exclusive lock."""
-    probe = lock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    if probe is None:
-        return True
-    unlock(probe)
-    return False
-
-
-def _is_open_at(descriptor: int, path: Path | str) -> bool:
-    """False once the file was deleted, or the descriptor closed (by code that turns into a daemon)."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except OSError:
-        return False
-
-
 @functools.cache
 def _let_forks_wait() -> None:
     os.register_at_fork(
@@ -266,7 +209,7 @@ def _socket_path(folder: Path) -> Path:
 def _join(folder: Path) -> int | None:
     """Hold users.lock until this process ends; return the descriptor if it was not held already."""
     pid, descriptor = _users.get(folder, (0, -1))
-    if pid == os.getpid() and _is_open_at(descriptor, folder / USERS):
+    if pid == os.getpid() and is_open_at(descriptor, folder / USERS):
         return None
     deadline = time.monotonic() + START_TIMEOUT
     while (joined := lock(folder / USERS, fcntl.LOCK_SH | fcntl.LOCK_NB)) is None:
@@ -290,13 +233,13 @@ def _ensure_server(folder: Path, path: Path) -> None:
             if state == "loading":
                 deadline = time.monotonic() + START_TIMEOUT
             if launched and not guarded:
-                if (folder / GUARDIAN).read_text().startswith(GAVE_UP):
+                if (folder / GUARDIAN).read_text().startswith(guardian.GAVE_UP):
                     raise _failure(folder, "the server does not start")
                 launched = False  # the guardian was killed: once more
             if time.monotonic() > deadline:
                 raise _failure(folder, f"no answer at {path} within {START_TIMEOUT:.0f} s")
             if not guarded and starter is None:
-                starter = lock(folder / START, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                starter = lock(folder / guardian.START, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if starter is not None:
                     continue  # look again: now nobody else starts one
             elif not guarded:
@@ -316,10 +259,10 @@ def _launch_guardian(folder: Path) -> bool:
         )
     # -P and our own sys.path: the guardian imports what we would, and nothing from the data folder.
     search_path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-    log = os.open(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(folder / guardian.LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         status = subprocess.run(
-            [sys.executable, "-P", "-m", "littleq.backends.redis.guardian", str(folder)],
+            [sys.executable, "-P", guardian.__file__, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -333,14 +276,14 @@ def _launch_guardian(folder: Path) -> bool:
         return False
     finally:
         os.close(log)
-    if status > 0 and status != ALREADY_GUARDED:
+    if status > 0 and status != guardian.ALREADY_GUARDED:
         raise _failure(folder, f"its guardian ended with status {status}")
     return status == 0
 
 
 def _failure(folder: Path, what: str) -> BackendError:
     try:
-        tail = "\n".join((folder / LOG).read_text(errors="replace").splitlines()[-12:])
+        tail = "\n".join((folder / guardian.LOG).read_text(errors="replace").splitlines()[-12:])
     except OSError:
         tail = "(none)"
     return BackendError(

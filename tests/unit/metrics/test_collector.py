@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from littleq.ledger.base import Presence
-    from tests.unit.metrics.conftest import Fleet
+
+    from .conftest import Fleet
 
 DEPTH = 'sla_queue_depth{queue="realtime"}'
 DONE = 'sla_jobs_processed_total{queue="realtime",status="done"}'

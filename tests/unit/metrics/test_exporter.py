@@ -22,7 +22,7 @@ from littleq.server import exporter
 from littleq.server.exporter import ListenError, MetricsServer, run_as_fork, serve_when_free
 
 if TYPE_CHECKING:
-    from tests.unit.metrics.conftest import Fleet
+    from .conftest import Fleet
 
 DEADLINE = 10.0
 

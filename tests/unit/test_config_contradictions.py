@@ -1,0 +1,89 @@
+"""Settings that do not go together: what is refused, and what is only doubted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from littleq.config import Config, SLAQueueConfig
+from littleq.config_contradictions import doubts
+from littleq.errors import ConfigurationError
+
+
+def refusal(make: Any, *args: Any, **settings: Any) -> str:
+    """The sentence with which `make` refuses its arguments."""
+    with pytest.raises(ConfigurationError) as caught:
+        make(*args, **settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "beginning"),
+    [
+        ({"admission": "contract"}, "admission is 'contract', but arrival_rate is not set"),
+        ({"on_overload": "divert"}, "on_overload is 'divert', but divert_to is not set"),
+        ({"divert_to": "q"}, "divert_to is 'q', the queue itself"),
+        (
+            {"min_backoff_seconds": 5, "max_backoff_seconds": 4},
+            "min_backoff_seconds is 5.0: it must be <= max_b",
+        ),
+        (
+            {"max_backoff_seconds": 4},
+            "max_backoff_seconds is 4.0: it must be >= min_backoff_seconds, which is 15.0",
+        ),
+        ({"min_workers": 11}, "min_workers is 11: it must be <= max_workers, which is 10 by default"),
+        ({"min_workers": 3, "max_workers": 2}, "min_workers is 3: it must be <= max_workers, which is 2;"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], beginning: str) -> None:
+    assert f"SLAQueueConfig('q') {beginning}" in refusal(SLAQueueConfig, "q", **settings)
+
+
+def test_queues_that_divert_in_a_circle_are_refused_once() -> None:
+    def diverting(name: str, to: str) -> SLAQueueConfig:
+        return SLAQueueConfig(name, on_overload="divert", divert_to=to)
+
+    line = {"a": diverting("a", "b"), "b": diverting("b", "c")}
+    assert Config(queues=line).queues == line
+    sentence = refusal(Config, queues=line | {"c": diverting("c", "a"), "d": diverting("d", "a")})
+    assert sentence.count("leads back") == 1 and "a → b → c → a" in sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "piece"),
+    [
+        ({"arrival_rate": 0.5, "sla_seconds": 1}, "0.5 jobs, less than one"),
+        ({"arrival_rate": 90, "service_time_seconds": 1}, "needs max_workers > 11.25"),
+        (
+            {"arrival_rate": 30, "service_time_seconds": 1, "concurrency": 2},
+            "with 2 jobs each run at most 20",
+        ),
+        ({"percentile": 0.99}, "99 is probably meant"),
+        (
+            {"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2},
+            "a job takes 3.0 s of the 2.0 s",
+        ),
+        ({"divert_to": "other"}, "never used"),
+        ({"criticality_shares": {"default": 0.3}}, "refuse more critical jobs first"),
+    ],
+)
+def test_what_runs_but_is_hardly_meant_raises_a_doubt(settings: dict[str, Any], piece: str) -> None:
+    queue = SLAQueueConfig("q", **settings)
+    told = list(doubts(Config(queues={"q": queue}), threads=8))
+    assert len(told) == 1 and piece in told[0] and told[0].startswith("queue q: ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"sla_seconds": 1, "min_backoff_seconds": 15},
+        {"arrival_rate": 1, "sla_seconds": 1},
+        {"arrival_rate": 79, "service_time_seconds": 1},
+        {"arrival_rate": 0.1, "sla_seconds": 1, "admission": "capacity"},
+        {"on_overload": "divert", "divert_to": "other"},
+    ],
+)
+def test_what_is_sensible_raises_none(settings: dict[str, Any]) -> None:
+    assert list(doubts(Config(queues={"q": SLAQueueConfig("q", **settings)}))) == []

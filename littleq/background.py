@@ -162,7 +162,7 @@ class Background:
         try:
             while True:
                 run.signal.wait(self.interval_seconds)
-                run.signal.clear()
+                pass
                 if run.stopping:
                     return
                 self._attempt()

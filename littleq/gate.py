@@ -39,12 +39,10 @@ class Gate:
         self.broker = broker
         self.admission = admission
         self._enqueue = broker.enqueue
-        self._emit_after = broker.emit_after
 
     def close_around(self) -> None:
-        """Put the gate around the broker's own methods."""
+        """Put the gate around the broker's own method."""
         self.broker.enqueue = self.enqueue  # type: ignore[method-assign]
-        self.broker.emit_after = self.emit_after  # type: ignore[method-assign]
         self.broker.littleq_gate = self  # type: ignore[attr-defined]
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
@@ -59,13 +57,6 @@ class Gate:
             return self._send(message, delay)
         with passage.on(passage.SEND):  # sent by somebody's hook while another message passes
             return self._send(message, delay)
-
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        token = passage.in_after_hook.set(True)
-        try:
-            self._emit_after(signal, *args, **kwargs)
-        finally:
-            passage.in_after_hook.reset(token)
 
     def _send(self, message: Message[Any], delay: int | None) -> Message[Any]:
         tickets = _group_tickets.get()

@@ -20,6 +20,7 @@ from littleq.config_sources import load_config
 from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate, judge_groups_whole
+from littleq.hooks import Hooks
 from littleq.ledger import Ledger, open_ledger
 from littleq.ledger.memory import MemoryLedger
 from littleq.ledger.recorder import Recorder
@@ -92,6 +93,7 @@ def install(
     ):
         broker.add_middleware(middleware)
     _bound_prefetch(broker, concurrency)
+    Hooks(broker).take_over()
     Gate(broker, admission).close_around()
     judge_groups_whole()
     _installed_config = config

@@ -43,9 +43,10 @@ class SLATimer(Middleware):
             job.write(options, ready_at=self.clock.now())
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        queue = message.queue_name
+        plain = message._message  # a proxy looks each attribute up twice
+        queue = plain.queue_name
         counts: list[tuple[str, float]] = [(fields.STARTED, 1)]
-        ready_at = job.read(message.options).get("ready_at")
+        ready_at = job.read(plain.options).get("ready_at")
         if ready_at is not None:
             sla = self.config.queue(queue)
             wait = max(0.0, self.clock.now() - ready_at)
@@ -66,17 +67,18 @@ class SLATimer(Middleware):
         started = job.noted(message, "started")
         if started is None:  # an earlier middleware raised: the job never began
             return
+        plain = message._message
         service = self.clock.monotonic() - started
         counts: list[tuple[str, float]] = [(fields.FAILED if exception is not None else fields.DONE, 1)]
         counts += fields.observation(fields.SERVICE, fields.SERVICE_BOUNDS, service)
-        ready_at = job.read(message.options).get("ready_at")
+        ready_at = job.read(plain.options).get("ready_at")
         if ready_at is not None:
-            sla = self.config.queue(message.queue_name)
+            sla = self.config.queue(plain.queue_name)
             sojourn = max(service, self.clock.now() - ready_at)
             counts += fields.observation(fields.SOJOURN, fields.wait_bounds(sla.sla_seconds), sojourn)
             if sla.sla_on == "sojourn" and sojourn > sla.sla_seconds:
                 counts.append((fields.BREACHED, 1))
-        self.recorder.add(message.queue_name, counts)
+        self.recorder.add(plain.queue_name, counts)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         job.note(message, skipped=True)

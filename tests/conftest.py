@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
-import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -60,7 +61,7 @@ def redis_client(valkey_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def in_fork() -> Callable[[Callable[[], Any]], Any]:
-    """Runs a function in a forked child and returns its (picklable) result; a hanging one dies after 30 s."""
+    """Runs a function in a forked child and returns its (picklable) result; a hanging one tells where."""
 
     def run(function: Callable[[], Any]) -> Any:
         receiver, sender = os.pipe()
@@ -68,7 +69,7 @@ def in_fork() -> Callable[[Callable[[], Any]], Any]:
         if child == 0:  # pragma: no cover - measured in no parent
             status = 1
             try:
-                signal.alarm(30)
+                faulthandler.dump_traceback_later(30, exit=True, file=sys.__stderr__)
                 os.write(sender, pickle.dumps(function()))
                 status = 0
             except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ def filter_options(command: Command) -> Command:
 @dlq.command(name="list")
 @filter_options
 @click.option("--group", "by_group", is_flag=True, help="By accident: actor, reason, exception, place.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters (or groups).")
+@click.option("--limit", type=options.COUNT, metavar="N", help="At most N letters (or groups).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
 def list_letters(
     *,
@@ -182,12 +183,20 @@ def purge(
     """Delete dead letters for good. They count as purged in `littleq audit`."""
     selection = select(url, config_file, queues, actor, fingerprint)
     found = [(letter.queue, letter.letter_id) for letter in selection.chosen(letter_ids, everything)]
-    if found and not yes:
-        names = ", ".join(sorted({queue for queue, _ in found}))
-        if not click.confirm(f"Delete {counted(len(found), 'dead letter')} of {names} for good?"):
-            found = []
+    if found and not yes and not _is_sure(found):
+        found = []
     _purge(selection.opened.backend.dead_letters.purge, found)
     selection.report_missing()
+
+
+def _is_sure(found: list[tuple[str, str]]) -> bool:
+    queues = ", ".join(sorted({queue for queue, _ in found}))
+    try:
+        return click.confirm(f"Delete {counted(len(found), 'dead letter')} of {queues} for good?")
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("Nobody answers whether to delete them: add --yes.") from None
 
 
 def _purge(delete: Callable[[str, list[str]], int], found: list[tuple[str, str]]) -> None:

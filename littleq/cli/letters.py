@@ -75,7 +75,7 @@ def print_group(console: Console, group: Group, now: float) -> None:
     if mark.place:
         console.print(Text(f"{pad}at {mark.place}"), soft_wrap=True)
     first, last = _ago(group.first_at, now), _ago(group.last_at, now)
-    when = last if group.letters == 1 else f"{first} to {last}"
+    when = last if first == last else f"{first} to {last}"
     console.print(
         Text.assemble(f"{pad}fingerprint ", (mark.key, "cyan"), (f"  {when}", "dim")), soft_wrap=True
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from littleq.cli import options
-from littleq.cli.terminal import echo_json, make_console
+from littleq.cli.terminal import echo_json, make_console, quiet_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ def monitor(
     """
     from littleq.cli.watch import open_watch
 
+    quiet_logs()  # what goes wrong is said on the screen; the log would write across it
     config = options.load_config(url, config_file)
     watch = open_watch(config, queues)
     server = _server(config.url)
@@ -82,31 +83,39 @@ def _server(url: str) -> str:
 def _once(watch: Watch, server: str, as_json: bool) -> None:
     from littleq.cli.screen import frame
 
-    reading = watch.read()
+    reading = _first(watch)
     if as_json:
         echo_json(reading.record())
     else:
         console = make_console()
         width = console.width if console.is_terminal else 80
         console.print(frame(reading, watch.histories, server=server, width=width))
-    for name, why in reading.away.items():
-        raise click.ClickException(
-            f"The {name} does not answer ({why}): start it, or name another with --redis."
-        )
+    if outage := reading.outage():
+        raise click.ClickException(f"{outage}: start it, or name another with --redis HOST:PORT.")
+
+
+def _first(watch: Watch) -> Reading:
+    """The first reading, which shows whether the queues exist."""
+    reading = watch.read()
+    for name in watch.unknown(reading):
+        raise click.UsageError(options.unknown_queue(name, watch.known))
+    return reading
 
 
 def _repeat(watch: Watch, interval: float, show: Callable[[Reading], None]) -> None:
+    reading = _first(watch)
     while True:
-        show(watch.read())
+        show(reading)
         sys.stdout.flush()
         time.sleep(interval)
+        reading = watch.read()
 
 
 def _print_plain(reading: Reading) -> None:
     from littleq.cli.screen import plain_line
 
-    for name, why in reading.away.items():
-        click.echo(f"littleq: the {name} does not answer, trying again: {why}", err=True)
+    if outage := reading.outage():
+        click.echo(f"littleq: {outage}; trying again", err=True)
     for report in reading.reports.values():
         click.echo(plain_line(report, reading.taken_at))
 
@@ -124,7 +133,7 @@ def live(watch: Watch, server: str, interval: float) -> None:
         with Live(console=console, screen=True, auto_refresh=False) as screen:
             while True:
                 due = time.monotonic() + interval
-                reading = watch.read()
+                reading = _first(watch) if reading is None else watch.read()
                 size = console.size
                 shown = frame(
                     reading, watch.histories, server=server, width=size.width, height=size.height, note=note

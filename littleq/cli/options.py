@@ -67,6 +67,25 @@ class Rate(_Float):
         return rate
 
 
+class Above(_Float):
+    """A number, with the legal range in the message."""
+
+    name = "number"
+
+    def __init__(self, least: float, *, whole: bool = False) -> None:
+        self.least, self.whole = least, whole
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = int(value) if self.whole else float(value)
+        except ValueError:
+            number = math.nan
+        if number >= self.least if self.whole else self.least < number < math.inf:
+            return number
+        legal = f"a whole number from {self.least:g} up" if self.whole else f"a number above {self.least:g}"
+        return self.fail(f"{value!r} is not {legal}.", param, ctx)
+
+
 class BrokerURL(_Text):
     """`HOST:PORT`, or any URL that `url` in the configuration takes."""
 
@@ -97,6 +116,8 @@ class BrokerURL(_Text):
 
 DURATION = Duration()
 RATE = Rate()
+COUNT = Above(1, whole=True)
+FACTOR = Above(0)
 BROKER_URL = BrokerURL()
 
 

@@ -16,7 +16,7 @@ from littleq.cli import options
 from littleq.cli.arrivals import Arrivals, Trace, generated, read_trace
 from littleq.cli.jobs import find_jobs
 from littleq.cli.tally import Tally, outcome_of
-from littleq.cli.terminal import echo_json, make_console, progress_bar
+from littleq.cli.terminal import echo_json, make_console, progress_bar, quiet_logs
 
 if TYPE_CHECKING:
     from littleq.cli.jobs import Job
@@ -29,9 +29,7 @@ DEFAULT_BURST = 10
 @click.command()
 @click.option("--queue", "-q", metavar="QUEUE", help="Send to the actors of this queue, in rotation.")
 @click.option("--actor", metavar="NAME", help="Send to this actor only.")
-@click.option(
-    "--count", type=click.IntRange(min=1), metavar="N", help="Sends. [default: 100, or the whole trace]"
-)
+@click.option("--count", type=options.COUNT, metavar="N", help="Sends. [default: 100, or the whole trace]")
 @click.option(
     "--interval", type=options.DURATION, metavar="TIME", help="Mean time between sends. [default: 50ms]"
 )
@@ -41,16 +39,14 @@ DEFAULT_BURST = 10
     "--burst",
     is_flag=False,
     flag_value=0,
-    type=click.IntRange(min=0),
+    type=options.Above(0, whole=True),
     metavar="[SIZE]",
     help=f"SIZE sends at once, at the same mean rate [default: {DEFAULT_BURST}]; with no rate, all at once.",
 )
 @click.option(
     "--trace", "trace_file", type=click.Path(path_type=Path), metavar="FILE", help="Replay recorded arrivals."
 )
-@click.option(
-    "--speed-up", type=click.FloatRange(0, min_open=True), metavar="X", help="Play the trace X times faster."
-)
+@click.option("--speed-up", type=options.FACTOR, metavar="X", help="Play the trace X times faster.")
 @click.option("--args", "args_json", metavar="JSON", help="Arguments: '[1, \"a\"]' or '{\"name\": 1}'.")
 @click.option(
     "--module", "modules", multiple=True, default=("actors",), show_default=True, help="Where the actors are."
@@ -62,8 +58,8 @@ DEFAULT_BURST = 10
 def producer(ctx: click.Context, /, **given: Any) -> None:
     """Send jobs at a chosen rate, and tell what became of them.
 
-    Open loop, as users are: a send happens when it is due, however slow the earlier ones were. Without --args, an
-    actor whose first parameter takes a number gets the running number.
+    Open loop, as users are: a send happens when it is due, however slow the earlier ones were. Without
+    --args, an actor whose first parameter takes a number gets the running number.
 
     \b
       littleq producer --queue realtime --count 100 --interval 50ms --burst
@@ -75,6 +71,7 @@ def producer(ctx: click.Context, /, **given: Any) -> None:
     plan = make_plan(**{name: given[name] for name in PLAN_OPTIONS})
     queue, jobs = find_jobs(**{name: given[name] for name in JOB_OPTIONS})
     tally = Tally(queue, asked_rate=plan.rate)
+    quiet_logs()  # the summary says what failed; warnings would run across the progress bar
     interrupted = False
     try:
         with progress_bar(queue, plan.total) as advance:

@@ -30,6 +30,8 @@ COMMANDS = {
 
 USAGE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
+PROGRAM, _COMPLETION = "littleq", "_LITTLEQ_COMPLETE"
+
 _URL = re.compile(r"\S*://\S+")
 
 
@@ -90,19 +92,31 @@ def cli() -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command line; the exit code. Only a bug of ours shows a traceback."""
     try:
-        code = cli.main(args=list(argv), prog_name="littleq", standalone_mode=False)
+        if _COMPLETION in os.environ:
+            cli.main(prog_name=PROGRAM)
+        # Not `cli.main`: it exits by itself when the reader of a pipe has gone, as if the command had failed.
+        with cli.make_context(PROGRAM, list(argv)) as ctx:
+            cli.invoke(ctx)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return 0
+    except click.exceptions.Exit as done:
+        sys.stdout.flush()
+        return done.exit_code
     except (click.Abort, KeyboardInterrupt):
+        if sys.stderr.isatty():
+            click.echo(err=True)  # the shell's prompt goes below the ^C
         return INTERRUPTED
     except BrokenPipeError:
         # Python flushes stdout once more at exit, and would complain about it then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
     except click.UsageError as error:
-        _complain(_usage(error))
+        if (
+            type(error).__name__ == "NoArgsIsHelpError"
+        ):  # click 8.1 has no such class: it prints the help itself
+            click.echo(error.format_message(), err=True)
+        else:
+            _complain(_usage(error))
     except click.ClickException as error:
         _complain(error.format_message())
     except Exception as error:
@@ -117,11 +131,11 @@ def explain(error: BaseException) -> str | None:
     """One sentence for an error that is no bug of ours, without secrets; None for one that is."""
     from littleq.errors import LittleQError
 
-    if isinstance(error, LittleQError):
-        return str(error)
     if is_connection_error(error):
         reason = str(error).rstrip(".") or type(error).__name__
         return f"The server does not answer ({reason}): start it, or name another with --redis HOST:PORT."
+    if isinstance(error, LittleQError):
+        return str(error)
     return None
 
 
@@ -154,7 +168,7 @@ def without_secrets(text: str) -> str:
 
 
 def _usage(error: click.UsageError) -> str:
-    sentence = error.format_message().replace("\n", " ")
+    sentence = f"{error.format_message().rstrip('.')}.".replace("\n", " ")
     return f"{sentence} See {error.ctx.command_path} --help." if error.ctx else sentence
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ def make_console(*, stderr: bool = False) -> Console:
 def echo_json(record: Any) -> None:
     """One JSON object on one line; what JSON does not know is written as text."""
     click.echo(json.dumps(record, default=str, ensure_ascii=False, allow_nan=False))
+
+
+def quiet_logs() -> None:
+    """Keep LittleQ's warnings off the terminal, unless the app has set up logging."""
+    logging.getLogger("littleq").addHandler(logging.NullHandler())
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from littleq.backends.base import Inspector, TruthTable
     from littleq.config import Config
     from littleq.ledger.base import Ledger, LedgerSnapshot
+
+#: The ledger puts the name of the class before the words of the server's client, the broker does not.
+_CLASS_NAME = re.compile(r"^\w+Error: ")
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
@@ -99,6 +102,13 @@ class Reading:
     reports: Mapping[str, QueueReport]
     away: Mapping[str, str]
 
+    def outage(self) -> str | None:
+        """What is away and why, in one sentence without its end; None when all is well."""
+        if not self.away:
+            return None
+        verb = "does" if len(self.away) == 1 else "do"
+        return f"The {' and the '.join(self.away)} {verb} not answer ({next(iter(self.away.values()))})"
+
     def record(self) -> dict[str, Any]:
         """All of it for scripts: seconds, rates per second, null where a number is not known."""
         return {
@@ -131,12 +141,10 @@ class Watch:
         wanted: tuple[str, ...] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
-        # What goes wrong is said on the screen; the log would write across it.
-        logging.getLogger("littleq").addHandler(logging.NullHandler())
         self.config = config
         self.histories: dict[str, History] = {}
+        self.known: set[str] = set(config.queues)
         self._broker, self._ledger, self._wanted, self._now = broker, ledger, wanted, now
-        self._discovered: set[str] = set()
         self._discover_at = -math.inf
 
     def read(self) -> Reading:
@@ -152,15 +160,17 @@ class Watch:
         return Reading(self._now(), reports, away)
 
     def _truths(self, inspector: Inspector, snapshot: LedgerSnapshot | None) -> Mapping[str, TruthTable]:
-        if self._wanted:
-            return inspector.truth(self._wanted)
         if self._now() >= self._discover_at:
-            self._discovered = inspector.queues()
+            self.known |= inspector.queues()
             self._discover_at = self._now() + DISCOVERY_SECONDS
-        known = self._discovered | set(self.config.queues)
         if snapshot is not None:
-            known.update(snapshot.queues, *(worker.queues for worker in snapshot.workers))
-        return inspector.truth(sorted(known - {""}))
+            self.known.update(snapshot.queues, *(worker.queues for worker in snapshot.workers))
+        self.known.discard("")  # the ledger's name for "no queue"
+        return inspector.truth(self._wanted or sorted(self.known))
+
+    def unknown(self, reading: Reading) -> list[str]:
+        """The wanted queues that nobody knows; none as long as somebody could not be asked."""
+        return [] if reading.away else [name for name in self._wanted if name not in self.known]
 
 
 def _try(source: Source[T], question: Callable[[T], Answer], away: dict[str, str]) -> Answer | None:
@@ -168,7 +178,8 @@ def _try(source: Source[T], question: Callable[[T], Answer], away: dict[str, str
         return source.read(question)
     except SourceError as unavailable:
         cause = unavailable.__cause__ or unavailable
-        away[source.name] = without_secrets(str(cause)).replace("\n", " ").rstrip(".") or type(cause).__name__
+        words = without_secrets(str(cause)).replace("\n", " ").rstrip(".")
+        away[source.name] = _CLASS_NAME.sub("", words) or type(cause).__name__
         return None
 
 

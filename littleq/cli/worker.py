@@ -32,7 +32,7 @@ class PassThrough(click.Command):
 @click.option(
     "--concurrency",
     "-c",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     default=8,
     show_default=True,
     metavar="N",
@@ -41,7 +41,7 @@ class PassThrough(click.Command):
 @click.option(
     "--processes",
     "-p",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     default=1,
     show_default=True,
     metavar="N",

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ TREE_FILES = {
     "tests/common.py": "from dramatiq_plugin import RABBITMQ_CREDENTIALS, skip_in_ci, skip_on_pypy, skip_on_windows, worker\n",
 }
 REDIS_PORT = 6379
+#: Their longest test takes 20 s.
+TEST_SECONDS = 60
 #: What the stack reports about itself: one more line for each test.
 _installs = 0
 
@@ -187,6 +190,22 @@ def start_cli() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 # --- report -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Some of their tests join a queue without a time-out; a lost job must not stop the suite."""
+
+    def give_up(*_: Any) -> None:
+        raise TimeoutError(f"no end within {TEST_SECONDS} s")
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(TEST_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -40,8 +40,8 @@ if plan == "fork during a join":
     threading.Thread(target=embedded.connect_embedded, args=(folder,)).start()
     starting.wait()
     if not os.fork():
-        fds = range(3, 100)
-        open_files = [os.readlink(f"/proc/self/fd/{fd}") for fd in fds if os.path.lexists(f"/proc/self/fd/{fd}")]
+        links = [f"/proc/self/fd/{fd}" for fd in range(3, 100)]
+        open_files = [os.readlink(link) for link in links if os.path.lexists(link)]
         print(sorted(Path(name).name for name in open_files if name.endswith(".lock")), flush=True)
         os._exit(0)
     os.wait()

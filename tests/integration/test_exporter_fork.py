@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import eventually
-from .test_prometheus import free_port
+from tests.integration.scraping import free_port
+from tests.support import eventually
 
 #: The app says in Python what it promises; the exporter, which never imports it, learns that from the ledger.
 APP = """

@@ -256,6 +256,36 @@ def test_a_child_does_not_send_what_its_parent_has_pending(
     assert server.totals() == {"done": 201}
 
 
+def test_a_fork_while_another_thread_uses_the_connection_pool_does_not_deadlock(
+    server: Server, recorder: Recorder, in_fork: InFork
+) -> None:
+    """redis-py takes the pool's lock, which nobody in the child will ever release, to empty the pool."""
+    recorder.count("default", "done")
+    assert recorder.flush()
+
+    def child() -> bool:
+        recorder.count("default", "done")
+        return recorder.flush()
+
+    pool = recorder._ledger._client.connection_pool  # type: ignore[attr-defined]
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with pool._lock, pool._fork_lock:
+            held.set()
+            release.wait(3 * PATIENCE)
+
+    holder = threading.Thread(target=hold)  # another thread: these locks let their own thread in again
+    holder.start()
+    assert held.wait(PATIENCE)
+    try:
+        assert in_fork(child)
+    finally:
+        release.set()
+        holder.join()
+    assert server.totals() == {"done": 2}
+
+
 def test_children_forked_while_threads_count_and_flush_all_sum_up(server: Server, in_fork: InFork) -> None:
     """A pre-forking web server whose master sends too: locks and connections are in use when it forks."""
     recorder = Recorder(server.ledger(), flush_seconds=0.001)

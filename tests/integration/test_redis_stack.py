@@ -16,7 +16,7 @@ from littleq.backends.redis.urls import redis_client as connect
 from littleq.config import SLAQueueConfig
 from littleq.middleware import ExponentialRetries, Overloaded
 
-from .conftest import eventually
+from tests.support import eventually
 
 Make = Callable[..., Any]
 FAST = SLAQueueConfig("q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.05, max_retries=2)

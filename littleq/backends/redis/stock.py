@@ -132,9 +132,9 @@ def _accounting(consumer_class: type[Any]) -> type[Any]:
             if job.noted(message, "rescheduled"):  # its retry took its place already
                 self._settled(message)
                 return
-            account = ""
-            if job.is_known(message.options):
-                account = "skipped" if job.noted(message, "skipped") else "done"
+            account = "skipped" if job.noted(message, "skipped") else "done"
+            if not job.is_known(message.options):
+                account = ""
             self._settle(self._send_ack, message, account)
 
         def nack(self, message: MessageProxy) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from littleq.background import survive_forks
 from littleq.errors import ConfigurationError
 
 #: Schemes that users write, and what redis-py calls them.
@@ -41,8 +43,21 @@ def redis_py_url(url: str) -> str:
     return f"{SCHEMES[scheme]}://{rest}"
 
 
+class _Pool(redis.ConnectionPool):
+    """A pool whose locks are its own again in a forked child.
+
+    redis-py empties the pool in the child, but takes the pool's lock for that, and the lock is held for ever
+    if another thread of the parent used it at the moment of the fork (seen with redis-py 8.1, where `reset`
+    takes it).
+    """
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._fork_lock = threading.RLock()
+
+
 def redis_client(url: str, **options: Any) -> redis.Redis:
-    """A client with a pool of its own for `url`; connects at its first command.
+    """A client with a pool of its own for `url`; connects at its first command, anew in a forked child.
 
     Args:
         url: with one of `SCHEMES`. Its query (`?socket_timeout=5`) wins over `options`.
@@ -53,17 +68,20 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
     Raises:
         ConfigurationError: the URL is wrong.
     """
-    options.setdefault("retry", Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
+    scheme, _, _ = url.partition("://")
     known = redis_py_url(url)
+    options.setdefault("retry", Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
     try:
-        client = redis.Redis.from_url(known, **options)
+        pool = _Pool.from_url(known, **options)
     except (ValueError, TypeError):
         # Their messages may quote a password, where a character in the wrong place moves the URL's parts.
-        client = None
-    if client is None:
-        scheme, _, _ = url.partition("://")
+        pool = None
+    if pool is None:
         raise ConfigurationError(
             f"The {scheme}:// URL cannot be read: write {scheme}://user:password@host:port/database, with "
             "special characters in the password percent-encoded."
         )
+    survive_forks(pool)
+    client = redis.Redis(connection_pool=pool)
+    client.auto_close_connection_pool = True  # as `Redis.from_url` has it
     return client

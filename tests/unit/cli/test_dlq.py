@@ -1,0 +1,211 @@
+"""`littleq dlq` on fake letters."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from littleq.backends.base import DeadLetter, TruthTable
+from littleq.dead_letters import fingerprint
+
+Littleq = Callable[..., Any]
+Make = Callable[..., DeadLetter]
+
+
+@pytest.fixture
+def two_accidents(backend: Any, make_letter: Make) -> tuple[DeadLetter, ...]:
+    """Three letters of `send` in mail, one of `fetch` in batch."""
+    other = {"queue": "batch", "actor": "fetch", "death": {"reason": "poison", "attempts": 1}}
+    letters = (*(make_letter(number) for number in range(3)), make_letter(3, **other))
+    backend.bury(*letters)
+    return letters
+
+
+def test_list_is_oldest_first_and_counts(littleq: Littleq, two_accidents: tuple[DeadLetter, ...]) -> None:
+    answer = littleq("dlq", "list")
+    lines = answer.out.splitlines()
+    assert "letter-3" in lines[0]
+    assert "batch/fetch  poison" in lines[0]
+    assert "letter-0  mail/send  exhausted: ZeroDivisionError: division by zero" in lines[1]
+    assert lines[-1] == "4 dead letters."
+
+
+def test_list_json_is_one_object_a_line_and_counts_on_stderr(
+    littleq: Littleq, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    answer = littleq("dlq", "list", "--queue", "mail", "--limit", "2", "--json")
+    records = [json.loads(line) for line in answer.out.splitlines()]
+    assert [record["letter_id"] for record in records] == ["letter-0", "letter-1"]
+    assert records[0]["args"] == [0]
+    assert records[0]["death"]["attempts"] == 4
+    assert records[0]["fingerprint"] == fingerprint(two_accidents[0]).key
+    assert answer.err == "2 dead letters (--limit 2).\n"
+
+
+def test_groups_are_ranked_and_lead_to_their_letters(
+    littleq: Littleq, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    answer = littleq("dlq", "list", "--group", "--json")
+    most, least = (json.loads(line) for line in answer.out.splitlines())
+    assert (most["letters"], most["queue"], most["place"]) == (3, "mail", "shop/mail.py:12 in send")
+    assert (least["letters"], least["reason"]) == (1, "poison")
+    assert answer.err == "4 dead letters in 2 groups.\n"
+
+    text = littleq("dlq", "list", "--group").out
+    assert "3 × mail/send  exhausted  ZeroDivisionError" in text
+    assert f"fingerprint {most['fingerprint']}" in text
+
+    found = littleq("dlq", "list", "--fingerprint", most["fingerprint"], "--json")
+    assert len(found.out.splitlines()) == 3
+
+
+def test_list_filters_by_actor(littleq: Littleq, two_accidents: tuple[DeadLetter, ...]) -> None:
+    assert "1 dead letter." in littleq("dlq", "list", "--actor", "fetch").out
+    assert littleq("dlq", "list", "--actor", "nobody").out == "0 dead letters.\n"
+
+
+def test_an_unknown_queue_is_refused(littleq: Littleq, two_accidents: tuple[DeadLetter, ...]) -> None:
+    answer = littleq("dlq", "list", "--queue", "mial")
+    assert answer.code == 2
+    assert "No queue is called 'mial'; known queues: batch, mail." in answer.err
+
+
+def test_show_tells_all(littleq: Littleq, two_accidents: tuple[DeadLetter, ...]) -> None:
+    text = littleq("dlq", "show", "letter-1").out
+    for part in ("letter-1", "message-1", "after 4 attempts", "[1]", "'retries': 3", "Traceback (most recent call last)"):
+        assert part in text
+    assert "ready_at" not in text  # LittleQ's own record
+    assert json.loads(littleq("dlq", "show", "letter-1", "--json").out)["queue"] == "mail"
+
+
+def test_show_of_a_letter_that_is_not_there_exits_with_1(littleq: Littleq, backend: Any) -> None:
+    answer = littleq("dlq", "show", "nothing")
+    assert (answer.code, answer.out) == (1, "")
+    assert "not (or no longer) in any queue: nothing." in answer.err
+
+
+def test_replay_of_named_letters(littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]) -> None:
+    answer = littleq("dlq", "replay", "letter-1", "letter-3", "gone", "--rate", "1000/s")
+    assert answer.out == "2 dead letters replayed.\n"
+    assert answer.code == 1
+    assert "gone" in answer.err
+    assert backend.dead_letters.replayed == ["letter-1", "letter-3"]
+
+
+def test_replay_all_passes_the_filters(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    assert littleq("dlq", "replay", "--all", "--actor", "fetch").out == "1 dead letter replayed.\n"
+    assert backend.dead_letters.replayed == ["letter-3"]
+
+
+def test_a_dry_run_replays_nothing(littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]) -> None:
+    answer = littleq("dlq", "replay", "--all", "--dry-run")
+    assert answer.out.endswith("4 dead letters would be replayed.\n")
+    assert "letter-2" in answer.out
+    assert backend.dead_letters.replayed == []
+
+
+def test_a_letter_that_dies_again_at_once_is_not_replayed_for_ever(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    """It comes back with another id and a later death, at the end of the list that is being read."""
+    store, deaths = backend.dead_letters, iter(range(1000))
+
+    def die_again(letter: DeadLetter) -> None:
+        number = next(deaths)
+        store.dead.append(replace(letter, letter_id=f"again-{number}", died_at=2e9 + number))
+
+    store.on_replay = die_again
+    backend.inspector.tables["mail"] = [TruthTable("mail", dead=1000, approximate=frozenset({"dead"}))]
+    answer = littleq("dlq", "replay", "--all", "--queue", "mail", "--rate", "1000/s")
+    assert answer.out == "3 dead letters replayed.\n"
+    assert store.replayed == ["letter-0", "letter-1", "letter-2"]
+
+
+def test_a_job_that_dies_for_the_first_time_meanwhile_is_left_alone(
+    littleq: Littleq, backend: Any, make_letter: Make, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    store = backend.dead_letters
+    store.on_replay = lambda letter: store.dead.append(make_letter(100 + len(store.dead), died_at=2e9))
+    assert littleq("dlq", "replay", "--all", "-q", "mail", "--rate", "1000").out == "3 dead letters replayed.\n"
+
+
+def test_a_replay_is_paced(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("littleq.cli.dlq.time.sleep", slept.append)
+    monkeypatch.setattr("littleq.cli.dlq.time.monotonic", lambda: 100.0)
+    littleq("dlq", "replay", "--all", "--rate", "4/s")
+    assert slept == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_what_was_replayed_before_the_server_went_away_is_counted(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    def fail(letter: DeadLetter) -> None:
+        if letter.letter_id == "letter-1":
+            raise ConnectionError("gone")
+
+    backend.dead_letters.on_replay = fail
+    answer = littleq("dlq", "replay", "--all", "-q", "mail", "--rate", "1000")
+    assert answer.code == 2
+    assert answer.out == "1 dead letter replayed.\n"
+    assert "The server does not answer (gone)" in answer.err
+
+
+@pytest.mark.parametrize("command", ["replay", "purge"])
+@pytest.mark.parametrize("what", [(), ("letter-1", "--all")])
+def test_ids_or_all_but_not_both(
+    littleq: Littleq, backend: Any, command: str, what: tuple[str, ...]
+) -> None:
+    answer = littleq("dlq", command, *what)
+    assert answer.code == 2
+    assert "Give the ids of letters, or --all" in answer.err
+
+
+def test_purge_deletes_what_was_named(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
+) -> None:
+    assert littleq("dlq", "purge", "letter-0", "letter-3", "--yes").out == "2 dead letters purged.\n"
+    assert [letter.letter_id for letter in backend.dead_letters.dead] == ["letter-1", "letter-2"]
+
+
+def test_purge_asks_and_takes_no_for_an_answer(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str, **_: Any) -> bool:
+        asked.append(question)
+        return len(asked) > 1
+
+    monkeypatch.setattr("littleq.cli.dlq.click.confirm", confirm)
+    assert littleq("dlq", "purge", "--all", "-q", "mail").out == "0 dead letters purged.\n"
+    assert asked == ["Delete 3 dead letters of mail for good?"]
+    assert littleq("dlq", "purge", "--all", "-q", "mail").out == "3 dead letters purged.\n"
+
+
+def test_purge_goes_in_chunks(
+    littleq: Littleq, backend: Any, make_letter: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("littleq.cli.dlq.PURGE_CHUNK", 3)
+    backend.bury(*(make_letter(number) for number in range(8)))
+    assert littleq("dlq", "purge", "--all", "--yes").out == "8 dead letters purged.\n"
+    assert backend.dead_letters.dead == []
+
+
+def test_purge_where_nobody_can_answer_says_what_to_do(
+    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    answer = littleq("dlq", "purge", "--all")
+    assert answer.code == 2
+    assert "add --yes" in answer.err
+    assert len(backend.dead_letters.dead) == 4

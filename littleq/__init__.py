@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from littleq.errors import UnstableQueueError as UnstableQueueError
     from littleq.errors import ValidationError as ValidationError
     from littleq.middleware.admission import Overloaded as Overloaded
-    from littleq.stack import current_config as current_config
     from littleq.stack import install as install
     from littleq.stack import setup as setup
 
@@ -37,7 +36,6 @@ _HOMES = {
     "SLAQueueConfig": "config",
     "UnstableQueueError": "errors",
     "ValidationError": "errors",
-    "current_config": "stack",
     "install": "stack",
     "load_config": "config_sources",
     "setup": "stack",

@@ -36,7 +36,7 @@ class Forkable(Protocol):
 
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _hooked = False
-_finalizers: dict[Callable[[], object], Finalize] = {}
+_at_exit: dict[Callable[[], object], tuple[Callable[[], None], Finalize | None]] = {}
 
 
 def survive_forks(thing: Forkable) -> None:
@@ -54,24 +54,33 @@ def _start_afresh() -> None:
 
 
 def at_process_exit(function: Callable[[], object]) -> None:
-    """Call `function` once when this process ends, also one that `multiprocessing` forked.
+    """Call `function` once when this process ends, also where `multiprocessing` made it.
 
-    Register in the process that means it: before Python 3.14 such a child skips `atexit`, and later it
-    forgets what its parent had registered. A process that is killed calls nothing.
+    Register in the process that means it: before Python 3.13 a child that `multiprocessing` forks skips
+    `atexit`, and since then it forgets what its parent had registered. A process that is killed calls
+    nothing.
     """
+
+    def once() -> None:
+        not_at_process_exit(function)
+        function()
+
     not_at_process_exit(function)
-    atexit.register(function)
+    atexit.register(once)
+    finalizer: Finalize | None = None
     if "multiprocessing.process" in sys.modules:
         from multiprocessing import parent_process, util  # noqa: PLC0415 - free where it is loaded already
 
         if parent_process() is not None:
-            _finalizers[function] = util.Finalize(None, function, exitpriority=0)
+            finalizer = util.Finalize(None, once, exitpriority=0)
+    _at_exit[function] = once, finalizer
 
 
 def not_at_process_exit(function: Callable[[], object]) -> None:
     """Undo `at_process_exit`."""
-    atexit.unregister(function)
-    finalizer = _finalizers.pop(function, None)
+    once, finalizer = _at_exit.pop(function, (None, None))
+    if once is not None:
+        atexit.unregister(once)
     if finalizer is not None:
         finalizer.cancel()
 
@@ -162,7 +171,7 @@ class Background:
         try:
             while True:
                 run.signal.wait(self.interval_seconds)
-                pass
+                run.signal.clear()
                 if run.stopping:
                     return
                 self._attempt()

@@ -6,24 +6,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
-from dramatiq.brokers.stub import StubBroker
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Retries
 
 from littleq.backends import backend_for, build_broker
+from littleq.backends.redis.urls import is_at, sibling
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config_sources import load_config
 from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate, judge_groups_whole
 from littleq.hooks import Hooks
-from littleq.ledger import Ledger, open_ledger
-from littleq.ledger.memory import MemoryLedger
+from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, open_ledger
 from littleq.ledger.recorder import Recorder
+from littleq.ledger.redis import RedisLedger
 from littleq.middleware import (
     AdmissionControl,
     Concurrency,
@@ -32,6 +34,7 @@ from littleq.middleware import (
     Presence,
     SLATimer,
 )
+from littleq.server.exporter import run_as_fork
 
 if TYPE_CHECKING:
     from dramatiq import Broker
@@ -40,14 +43,6 @@ if TYPE_CHECKING:
     from littleq.backends import Backend
     from littleq.config import Config
     from littleq.depth import DepthMeter
-
-_installed_config: Config | None = None
-
-
-def current_config() -> Config | None:
-    """The configuration of the stack that this process installed last, if any."""
-    return _installed_config
-
 
 def install(
     broker: Broker, config: Config | None = None, *, ledger: Ledger | None = None, clock: Clock = SYSTEM_CLOCK
@@ -61,7 +56,7 @@ def install(
     Args:
         broker: a RedisBroker or StubBroker, or a subclass of one.
         config: default: what `load_config` finds.
-        ledger: default: what the configuration names, or the memory of this process for a StubBroker.
+        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server, for a StubBroker in memory.
         clock: for tests.
 
     Returns:
@@ -71,13 +66,12 @@ def install(
         ConfigurationError: a setting is wrong, or the broker has the stack already.
         BackendError: LittleQ does not know this kind of broker.
     """
-    global _installed_config
     if hasattr(broker, "littleq_gate"):
         raise ConfigurationError("littleq.install was called on this broker already: call it once.")
     config = config if config is not None else load_config()
     backend = backend_for(broker)
     if ledger is None:
-        ledger = MemoryLedger() if isinstance(broker, StubBroker) else open_ledger(config)
+        ledger = _open_ledger(broker, config)
     recorder = Recorder(ledger, clock=clock, flush_seconds=config.flush_seconds)
 
     backend.extend(config)
@@ -88,7 +82,7 @@ def install(
         DeadLetters(recorder=recorder, clock=clock),
         admission,
         concurrency,
-        Presence(config=config, recorder=recorder, clock=clock),
+        Presence(recorder=recorder, forks=_forks(broker, config), clock=clock),
         SLATimer(config=config, recorder=recorder, clock=clock),
     ):
         broker.add_middleware(middleware)
@@ -96,7 +90,6 @@ def install(
     Hooks(broker).take_over()
     Gate(broker, admission).close_around()
     judge_groups_whole()
-    _installed_config = config
     return broker
 
 
@@ -120,6 +113,28 @@ def setup(config: Config | None = None, *, path: Path | str | None = None, **set
     broker = install(build_broker(config), config)
     dramatiq.set_broker(broker)
     return broker
+
+
+def _open_ledger(broker: Broker, config: Config) -> Ledger:
+    if config.ledger_url is not None:
+        return open_ledger(config)
+    if isinstance(broker, RedisBroker):
+        timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+        return RedisLedger(sibling(broker.client, **timeouts), broker.namespace)
+    return MemoryLedger()
+
+
+def _forks(broker: Broker, config: Config) -> list[Callable[[], int]]:
+    """The exporter, where it would find this broker.
+
+    It runs in a fork of Dramatiq's main process, which never imports the app: what was configured in Python it does not know.
+    """
+    if not config.exporter_enabled or not isinstance(broker, RedisBroker):
+        return []
+    found = load_config()
+    if (found.ledger_url, found.namespace) == (config.ledger_url, broker.namespace) and is_at(broker.client, found.url):
+        return [run_as_fork]
+    return []
 
 
 def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter:

@@ -223,7 +223,9 @@ class AdmissionControl(Middleware):
 
     def _capacity(self, queue: SLAQueueConfig) -> policy.QueueLimit:
         fleet = self.recorder.fleet(queue.name)
-        measured = fleet.service_time if fleet is not None else None
+        measured = None
+        if fleet is not None and fleet.service_time is not None:
+            measured = max(fleet.service_time, fleet.occupancy_time or 0.0)
         limit = policy.capacity_limit(
             servers=fleet.servers if fleet is not None else 0,
             service_time=measured or queue.service_time_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from dramatiq import Middleware
@@ -15,7 +15,6 @@ from littleq.ledger.base import Presence as PresenceRecord
 if TYPE_CHECKING:
     from dramatiq import Broker, Worker
 
-    from littleq.config import Config
     from littleq.ledger.recorder import Recorder
 
 
@@ -23,22 +22,24 @@ class Presence(Middleware):
     """Registers the worker of this process, and retires it when it shuts down.
 
     The record is refreshed by each flush and runs out by itself, so a worker that was killed is gone from every count within
-    `PRESENCE_SECONDS`. Also brings the exporter into `dramatiq`'s own process tree, as a fork.
+    `PRESENCE_SECONDS`. Also brings `forks` into `dramatiq`'s own process tree: the exporter.
     """
 
-    def __init__(self, *, config: Config, recorder: Recorder, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.config = config
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        forks: Iterable[Callable[[], int]] = (),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self.recorder = recorder
         self.clock = clock
+        self._forks = list(forks)
         self._worker: Worker | None = None
 
     @property
     def forks(self) -> list[Callable[[], int]]:
-        if not self.config.exporter_enabled:
-            return []
-        from littleq.server.exporter import run_as_fork
-
-        return [run_as_fork]
+        return self._forks
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         self._worker = worker

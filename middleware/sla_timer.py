@@ -80,6 +80,14 @@ class SLATimer(Middleware):
                 counts.append((fields.BREACHED, 1))
         self.recorder.add(plain.queue_name, counts)
 
+    def after_ack(self, broker: Broker, message: MessageProxy) -> None:
+        """Until now the job held its thread: hooks and the ack cost capacity too."""
+        started = job.noted(message, "started")
+        if started is not None:
+            self.recorder.count(message.queue_name, fields.OCCUPIED, self.clock.monotonic() - started)
+
+    after_nack = after_ack
+
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         job.note(message, skipped=True)
         if not message.failed:

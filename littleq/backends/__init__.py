@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "backend_for", "build_broker"]
 
-REDIS_SCHEMES = ("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "valkey+unix")
-
-
 def build_broker(config: Config) -> Broker:
     """A Dramatiq broker for `config.url`, with Dramatiq's own middlewares and nothing of LittleQ's.
 
@@ -29,10 +26,11 @@ def build_broker(config: Config) -> Broker:
         from dramatiq.brokers.stub import StubBroker
 
         return StubBroker()
-    if scheme in REDIS_SCHEMES:
-        from littleq.backends.redis import build_redis_broker
+    from littleq.backends.redis import SCHEMES, build_redis_broker
 
+    schemes = ("embedded", *SCHEMES)
+    if scheme in schemes:
         return build_redis_broker(config)
     raise ConfigurationError(
-        f"url has the scheme {scheme!r}, which names no broker: use {', '.join(s + '://' for s in REDIS_SCHEMES)} or stub://."
+        f"url has the scheme {scheme!r}, which names no broker: use {', '.join(s + '://' for s in schemes)} or stub://."
     )

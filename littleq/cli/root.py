@@ -110,33 +110,35 @@ def run(argv: Sequence[str]) -> int:
         # Python flushes stdout once more at exit, and would complain about it then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except click.UsageError as error:
-        if (
-            type(error).__name__ == "NoArgsIsHelpError"
-        ):  # click 8.1 has no such class: it prints the help itself
-            click.echo(error.format_message(), err=True)
-        else:
-            _complain(_usage(error))
-    except click.ClickException as error:
-        _complain(error.format_message())
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        _complain(sentence)
+        click.echo(sentence, err=True)
     return USAGE
 
 
-def explain(error: BaseException) -> str | None:
-    """One sentence for an error that is no bug of ours, without secrets; None for one that is."""
+def explain(error: Exception) -> str | None:
+    """What to say about an error that is no bug of ours, without secrets; None for one that is."""
     from littleq.errors import LittleQError
 
-    if is_connection_error(error):
-        reason = str(error).rstrip(".") or type(error).__name__
-        return f"The server does not answer ({reason}): start it, or name another with --redis HOST:PORT."
-    if isinstance(error, LittleQError):
+    # Click 8.1 has no such class: it prints the help by itself.
+    if type(error).__name__ == "NoArgsIsHelpError":
         return str(error)
-    return None
+    if isinstance(error, click.UsageError):
+        sentence = f"{error.format_message().rstrip('.')}.".replace("\n", " ")
+        if error.ctx:
+            sentence = f"{sentence} See {error.ctx.command_path} --help."
+    elif isinstance(error, click.ClickException):
+        sentence = error.format_message()
+    elif is_connection_error(error):
+        reason = str(error).rstrip(".") or type(error).__name__
+        sentence = f"The server cannot be used ({reason}): start it, or name another with --redis HOST:PORT."
+    elif isinstance(error, LittleQError):
+        sentence = str(error)
+    else:
+        return None
+    return f"{PROGRAM}: {without_secrets(sentence)}"
 
 
 def is_connection_error(error: BaseException) -> bool:
@@ -145,17 +147,22 @@ def is_connection_error(error: BaseException) -> bool:
 
     from littleq.ledger.base import LedgerUnavailable
 
-    kinds: list[type[BaseException]] = [
-        ConnectionError,
-        TimeoutError,
-        BrokerConnectionError,
-        LedgerUnavailable,
-    ]
-    if "redis" in sys.modules:
-        from redis.exceptions import RedisError
+    kinds = (ConnectionError, TimeoutError, BrokerConnectionError, LedgerUnavailable)
+    if isinstance(error, kinds) or "redis" not in sys.modules:
+        return isinstance(error, kinds)
+    from redis import exceptions as redis
 
-        kinds.append(RedisError)
-    return isinstance(error, tuple(kinds))
+    # Not every RedisError: a wrong command or a failing script is a bug of ours.
+    return isinstance(
+        error,
+        (
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis.NoPermissionError,
+            redis.OutOfMemoryError,
+            redis.ReadOnlyError,
+        ),
+    )
 
 
 def without_secrets(text: str) -> str:
@@ -165,12 +172,3 @@ def without_secrets(text: str) -> str:
     'cannot reach redis://***@db:6379/0'
     """
     return _URL.sub(lambda found: redact_url(found[0]), text)
-
-
-def _usage(error: click.UsageError) -> str:
-    sentence = f"{error.format_message().rstrip('.')}.".replace("\n", " ")
-    return f"{sentence} See {error.ctx.command_path} --help." if error.ctx else sentence
-
-
-def _complain(sentence: str) -> None:
-    click.echo(f"littleq: {without_secrets(sentence)}", err=True)

@@ -63,24 +63,27 @@ def _outage(reading: Reading, *, is_live: bool) -> list[Text]:
 
 def table(reports: Sequence[QueueReport], histories: Mapping[str, History], width: int) -> list[Text]:
     """One row a queue."""
-    name_width = min(24, max(8, *(len(report.queue) for report in reports)))
+    longest = max(len(report.queue) for report in reports)
+    name_width = min(24, max(8, longest), max(8, width - 72))
     room = max(0, width - name_width - 69)
     heads = ("depth", "limit", "λ", "W", "ρ", "p99", "SLA")
     head = f"  {'queue':<{name_width}}" + "".join(f"{name:>8}" for name in heads)
-    lines = [Text(head, "dim")]
+    lines = [Text(head, "dim", no_wrap=True, overflow="ellipsis")]
     for report in reports:
         cells = (
             number(report.number_in_system), number(report.queue_limit), rate(report.arrival_rate),
             seconds(report.sojourn_time), percent(report.utilization), seconds(report.wait_p99),
             seconds(report.sla_seconds),
         )  # fmt: skip
-        line = Text.assemble("  ", (_cut(report.queue, name_width), "bold"))
-        line.append("".join(f"{cell:>8}" for cell in cells))
-        line.append("  ")
-        line.append(status_text(Status(status_of(report).word)))
-        depth = histories.get(report.queue, History()).depth
+        line = Text.assemble(
+            "  ", (_cut(report.queue, name_width), "bold"), no_wrap=True, overflow="ellipsis"
+        )
+        line.append("".join(f" {cell:>7}" for cell in cells))
+        word = status_of(report).word
+        line.append("  ").append(status_text(Status(word)))
         if room > 6:
-            line.append("  " + " " * (9 - len(status_of(report).word)))
+            depth = histories.get(report.queue, History()).depth
+            line.append(" " * (11 - len(word)))
             line.append(sparkline(list(depth), min(40, room - 4)), "cyan")
         lines.append(line)
     return lines

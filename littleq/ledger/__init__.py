@@ -45,12 +45,8 @@ def open_ledger(config: Config) -> Ledger:
     from littleq.backends.redis.urls import SCHEMES, redis_client  # noqa: PLC0415
     from littleq.ledger.redis import RedisLedger  # noqa: PLC0415
 
-    if url.startswith("embedded://"):
-        from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url  # noqa: PLC0415
-
-        url = connect_embedded(parse_embedded_url(url))
     scheme, separator, _ = url.partition("://")
-    if scheme not in SCHEMES:
+    if scheme not in (*SCHEMES, "embedded"):
         raise ConfigurationError(
             f"The ledger cannot be kept at {scheme + separator if separator else 'a URL without a scheme'}: "
             "set ledger_url to a Redis or Valkey server, as in redis://localhost:6379, or to embedded://."

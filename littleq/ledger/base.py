@@ -142,8 +142,15 @@ class Ledger(Protocol):
         """Forget a worker's presence at once: it has shut down."""
         ...
 
-    def snapshot(self, queues: Collection[str] | None = None) -> LedgerSnapshot:
-        """Read the given queues, or all, in one round trip. Unknown ones are left out."""
+    def snapshot(
+        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+    ) -> LedgerSnapshot:
+        """Read the given queues, or all, in one round trip. Unknown ones are left out.
+
+        Args:
+            queues: which ones; None: all that somebody has counted or declared.
+            fields: which counters; None: all. Two thirds of them are bins of histograms.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ FAILED = "failed"  #: attempts that raised
 RETRIED = "retried"  #: attempts scheduled again
 SKIPPED = "skipped"  #: jobs dropped by a middleware or a route
 DEAD = "dead"  #: jobs dead-lettered, by reason
+OCCUPIED = "occupied"  #: seconds that attempts held a thread, from the first hook to the end of the ack
 BREACHED = "breached"  #: attempts that missed the SLA
 ERRORS = "errors"  #: failures inside LittleQ, by place; queue "" where none is known
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from littleq import estimators
 from littleq.clock import Clock
+from littleq.config import Criticality
 from littleq.ledger import fields
 from littleq.ledger.base import Counts, Ledger, LedgerSnapshot, Settings
 
 #: A queue that nobody has asked about for this long is not read any more, in seconds.
 FORGET_SECONDS = 60.0
+
+#: What a view is made of. Every process that sends asks for it once a second: bins would be most of the work.
+_FIELDS: Final = (
+    fields.OCCUPIED,
+    *(
+        f"{histogram}:{moment}"
+        for histogram in (fields.SERVICE, fields.WAIT)
+        for moment in ("count", "sum", "sumsq")
+    ),
+    *(fields.qualified(fields.OFFERED, criticality) for criticality in get_args(Criticality)),
+)
 
 
 class FleetView(NamedTuple):
@@ -24,6 +36,7 @@ class FleetView(NamedTuple):
         worker_processes: live worker processes.
         service_time: S, mean of the recent services, or of all where there are no recent ones, in seconds.
         service_scv: squared coefficient of variation of the same services.
+        occupancy_time: mean time that an attempt holds its thread: S, the hooks around it and the ack.
         waiting_time: Wq, mean of the recent waits, in seconds.
         arrival_rate: λ, recent first-time sends offered per second.
         settings: what the processes run with.
@@ -34,6 +47,7 @@ class FleetView(NamedTuple):
     worker_processes: int
     service_time: float | None
     service_scv: float | None
+    occupancy_time: float | None
     waiting_time: float | None
     arrival_rate: float | None
     settings: Settings
@@ -51,6 +65,7 @@ def fleet_view(snapshot: LedgerSnapshot, queue: str) -> FleetView:
         worker_processes=snapshot.worker_processes(queue),
         service_time=estimators.mean(total, count),
         service_scv=estimators.scv(count, total, squares),
+        occupancy_time=estimators.mean(services.get(fields.OCCUPIED, 0.0), count),
         waiting_time=estimators.mean(waited, waits),
         arrival_rate=estimators.rate(fields.total(known.recent, fields.OFFERED), known.recent_seconds),
         settings=known.settings,
@@ -111,5 +126,5 @@ class FleetWatch:
         if not watched:
             return
         began = self._clock.monotonic()
-        snapshot = self._ledger.snapshot(watched)
+        snapshot = self._ledger.snapshot(watched, fields=_FIELDS)
         self._views = {queue: (began, fleet_view(snapshot, queue)) for queue in watched}

@@ -43,7 +43,7 @@ class _Queue:
         for slot in [slot for slot in self.slots if slot < oldest]:
             del self.slots[slot]
 
-    def read(self, now: float) -> QueueLedger:
+    def read(self, now: float, fields: Collection[str] | None) -> QueueLedger:
         slots, width = recent_window(self.first_seen, now)
         recent: defaultdict[str, float] = defaultdict(float)
         for slot in slots:
@@ -54,7 +54,11 @@ class _Queue:
             for name, (stamp, value) in self.settings.items()
             if now - stamp < SETTINGS_EXPIRY_SECONDS
         }
-        return QueueLedger(dict(self.totals), dict(recent), width, settings)
+        return QueueLedger(_only(fields, self.totals), _only(fields, recent), width, settings)
+
+
+def _only(fields: Collection[str] | None, counts: Counts) -> dict[str, float]:
+    return {field: amount for field, amount in counts.items() if fields is None or field in fields}
 
 
 class MemoryLedger:
@@ -96,7 +100,9 @@ class MemoryLedger:
         with self._lock:
             self._workers.pop(writer, None)
 
-    def snapshot(self, queues: Collection[str] | None = None) -> LedgerSnapshot:
+    def snapshot(
+        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+    ) -> LedgerSnapshot:
         """As `Ledger.snapshot`."""
         with self._lock:
             now = self._clock.monotonic()
@@ -106,7 +112,7 @@ class MemoryLedger:
             wanted = self._queues if queues is None else [queue for queue in queues if queue in self._queues]
             return LedgerSnapshot(
                 taken_at=self._clock.now(),
-                queues={queue: self._queues[queue].read(now) for queue in sorted(wanted)},
+                queues={queue: self._queues[queue].read(now, fields) for queue in sorted(wanted)},
                 workers=tuple(presence for _, (_, presence) in sorted(self._workers.items())),
             )
 

@@ -88,9 +88,13 @@ class RedisLedger:
             pipe.hdel(f"{self._prefix}:workers", writer)
             pipe.execute()
 
-    def snapshot(self, queues: Collection[str] | None = None) -> LedgerSnapshot:
+    def snapshot(
+        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+    ) -> LedgerSnapshot:
         """As `Ledger.snapshot`."""
-        wanted = ["1"] if queues is None else ["0", *queues]
+        wanted: list[str | int] = []
+        for names in (queues, fields):
+            wanted += [-1] if names is None else [len(names), *names]
         with _translated_errors():
             reply = self._snapshot(
                 keys=[self._prefix], args=[SLOT_SECONDS, RECENT_SLOTS, PRESENCE_SECONDS, *wanted]

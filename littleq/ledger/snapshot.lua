@@ -1,10 +1,28 @@
--- Reads the ledger at one instant. KEYS[1]: prefix. ARGV: slot width, number of recent slots, seconds of
--- presence, then '1' for all queues, or '0' and their names.
--- Returns {seconds, microseconds, {presence, …}, {{queue, totals, recent, width, settings}, …}}; totals,
--- recent and settings are flat lists. Changes nothing.
+-- Reads the ledger at one instant, and changes nothing. KEYS[1]: prefix. ARGV: slot width, number of recent
+-- slots, seconds of presence, then two lists, each with its length first: queues and fields; -1 stands for all.
+-- Returns {seconds, microseconds, {presence, …}, {{queue, totals, recent, width, settings}, …}}; totals, recent
+-- and settings are flat lists.
 local prefix = KEYS[1]
 local slot_seconds, recent_slots = tonumber(ARGV[1]), tonumber(ARGV[2])
 local presence_seconds = tonumber(ARGV[3])
+local cursor = 3
+
+local function take_list()
+  cursor = cursor + 1
+  local length = tonumber(ARGV[cursor])
+  if length < 0 then
+    return nil
+  end
+  local list = {}
+  for i = 1, length do
+    list[i] = ARGV[cursor + i]
+  end
+  cursor = cursor + length
+  return list
+end
+
+local names = take_list() or redis.call('HKEYS', prefix .. ':queues')
+local fields = take_list()
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -17,6 +35,23 @@ for _, writer in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':seen', since, '+
   workers[#workers + 1] = redis.call('HGET', prefix .. ':workers', writer) or ''
 end
 
+-- The wanted counters of a hash, flat.
+local function read(key)
+  if not fields then
+    return redis.call('HGETALL', key)
+  end
+  local flat = {}
+  if #fields > 0 then
+    for i, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
+      if value then
+        flat[#flat + 1] = fields[i]
+        flat[#flat + 1] = value
+      end
+    end
+  end
+  return flat
+end
+
 -- The same as recent_window in base.py.
 local function recent(queue, first_seen)
   local width = current * slot_seconds - math.max(first_seen, (current - recent_slots) * slot_seconds)
@@ -25,9 +60,9 @@ local function recent(queue, first_seen)
   end
   local sums = {}
   for slot = current - recent_slots, current - 1 do
-    local fields = redis.call('HGETALL', string.format('%s:slot:%d:%s', prefix, slot, queue))
-    for i = 1, #fields, 2 do
-      sums[fields[i]] = (sums[fields[i]] or 0) + tonumber(fields[i + 1])
+    local counts = read(string.format('%s:slot:%d:%s', prefix, slot, queue))
+    for i = 1, #counts, 2 do
+      sums[counts[i]] = (sums[counts[i]] or 0) + tonumber(counts[i + 1])
     end
   end
   local flat = {}
@@ -38,21 +73,12 @@ local function recent(queue, first_seen)
   return flat, string.format('%.17g', width)
 end
 
-local names = {}
-if ARGV[4] == '1' then
-  names = redis.call('HKEYS', prefix .. ':queues')
-else
-  for i = 5, #ARGV do
-    names[#names + 1] = ARGV[i]
-  end
-end
-
 local queues = {}
 for _, queue in ipairs(names) do
   local first_seen = redis.call('HGET', prefix .. ':queues', queue)
   if first_seen then
     local counts, width = recent(queue, tonumber(first_seen))
-    local totals = redis.call('HGETALL', prefix .. ':total:' .. queue)
+    local totals = read(prefix .. ':total:' .. queue)
     local settings = redis.call('HGETALL', prefix .. ':set:' .. queue)
     queues[#queues + 1] = { queue, totals, counts, width, settings }
   end

@@ -26,7 +26,6 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from littleq.config_sources import load_config
 from littleq.errors import LittleQError
 from littleq.metrics.collector import FleetCollector, collector_for
-from littleq.stack import current_config
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -217,7 +216,7 @@ def serve_when_free(
 
 def _configuration() -> Config:
     """That of the stack installed in this process, if there is one; else files and environment."""
-    return current_config() or load_config()
+    return load_config()
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ListenError:

@@ -8,11 +8,8 @@ clock runs on meanwhile, so what depends on where in a slot a test happens to ru
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import pytest
@@ -32,7 +29,6 @@ from littleq.ledger.memory import MemoryLedger
 from littleq.ledger.redis import RedisLedger
 from littleq.testing import ManualClock
 
-ROOT = Path(__file__).parents[2]
 PREFIX = "littleq:tests:ledger"
 
 
@@ -183,6 +179,18 @@ def test_a_snapshot_holds_the_queues_asked_for(ledger: Ledger) -> None:
     assert set(ledger.snapshot().queues) == {"default", "mail", ""}
     assert set(ledger.snapshot(["mail", "unknown"]).queues) == {"mail"}
     assert set(ledger.snapshot([]).queues) == set()
+
+
+def test_a_snapshot_holds_the_fields_asked_for(subject: Subject) -> None:
+    subject.ledger.apply(
+        batch({"default": {"done": 4, "service:sum": 0.5, "service:le:1": 4}, "mail": {"failed": 1}})
+    )
+    subject.advance(10.0)
+    found = subject.ledger.snapshot(fields=["done", "service:sum", "started"])
+    assert set(found.queues) == {"default", "mail"}
+    assert found.queue("default").totals == found.queue("default").recent == {"done": 4, "service:sum": 0.5}
+    assert found.queue("mail").totals == found.queue("mail").recent == {}
+    assert subject.ledger.snapshot(["default"], fields=[]).queue("default").totals == {}
 
 
 def test_whoever_opens_the_ledger_sees_the_same(subject: Subject) -> None:
@@ -400,103 +408,3 @@ def test_a_setting_that_nobody_publishes_any_more_is_forgotten(subject: Subject)
     assert subject.ledger.snapshot().queue("default").settings == {"arrival_rate": 20.0, "sla_seconds": 1.0}
     subject.advance(5.0)
     assert subject.ledger.snapshot().queue("default").settings == {"sla_seconds": 1.0}
-
-
-# --- Redis only ---
-
-
-def test_fleets_with_different_namespaces_know_nothing_of_each_other(redis_client: Redis) -> None:
-    RedisLedger(redis_client, "one").apply(batch({"default": {"done": 1}}, presence=worker()))
-    other = RedisLedger(redis_client, "two")
-    assert (dict(other.snapshot().queues), other.snapshot().workers) == ({}, ())
-    assert all(key.startswith(b"littleq:one:ledger:") for key in redis_client.keys("*"))
-
-
-def test_what_only_time_makes_useless_expires_by_itself(redis_client: Redis) -> None:
-    ledger = RedisLedger(redis_client, "tests")
-    ledger.apply(batch({"default": {"done": 1}}, settings={"default": {"a": 1.0}}, presence=worker()))
-    expiries = {key.decode().split(":")[3]: redis_client.ttl(key) for key in redis_client.keys("*")}
-    assert 890 <= expiries.pop("slot") <= 900
-    assert 86390 <= expiries.pop("seq") <= 86400
-    assert 3590 <= expiries.pop("set") <= 3600
-    assert expiries == {"total": -1, "queues": -1, "seen": -1, "workers": -1}
-
-
-def test_dead_workers_are_swept_out_by_the_next_batch_of_a_live_one(
-    redis_client: Redis, valkey_url: str
-) -> None:
-    subject = OnServer(redis_client, valkey_url)
-    for index in range(5):
-        subject.ledger.apply(batch(presence=worker(f"dead{index}"), writer=f"dead{index}"))
-    subject.advance(15.0)
-    subject.ledger.apply(batch(presence=worker("alive"), writer="alive"))
-    assert redis_client.zrange(f"{PREFIX}:seen", 0, -1) == [b"alive"]
-    assert redis_client.hkeys(f"{PREFIX}:workers") == [b"alive"]
-
-
-def test_a_presence_that_cannot_be_read_hides_no_other(redis_client: Redis) -> None:
-    """During a rolling upgrade another release may say it differently."""
-    ledger = RedisLedger(redis_client, "tests")
-    ledger.apply(batch(presence=worker()))
-    for writer, record in (("newer", '{"writer": "newer"}'), ("broken", "no JSON")):
-        redis_client.zadd(f"{PREFIX}:seen", {writer: redis_client.time()[0]})
-        redis_client.hset(f"{PREFIX}:workers", writer, record)
-    assert ledger.snapshot().workers == (worker(),)
-
-
-@pytest.mark.parametrize("call", ["apply", "snapshot", "retire"])
-def test_each_call_is_one_round_trip(redis_client: Redis, call: str) -> None:
-    ledger = RedisLedger(redis_client, "tests")
-    counts = {f"queue{index}": {"done": 1, "service:sum": 0.5} for index in range(5)}
-    calls: dict[str, Callable[[], object]] = {
-        "apply": lambda: ledger.apply(
-            batch(counts, presence=worker(), settings={"queue1": {"a": 1}}, span_seconds=20)
-        ),
-        "snapshot": ledger.snapshot,
-        "retire": lambda: ledger.retire("w1"),
-    }
-    calls[call]()  # the first one loads its script
-    sent = []
-    pool = redis_client.connection_pool
-    connection = pool.get_connection()
-    send = connection.send_packed_command
-    connection.send_packed_command = lambda *args, **kwargs: (sent.append(args), send(*args, **kwargs))[1]
-    pool.release(connection)
-    calls[call]()
-    assert len(sent) == 1
-
-
-WRITER = """
-import sys, threading
-from redis import Redis
-from littleq.ledger import fields
-from littleq.ledger.recorder import Recorder
-from littleq.ledger.redis import RedisLedger
-
-recorder = Recorder(RedisLedger(Redis.from_url(sys.argv[1]), "tests"), flush_seconds=0.005)
-
-def work():
-    for _ in range(1000):
-        recorder.count("default", "done")
-        recorder.add("default", fields.observation(fields.SERVICE, fields.SERVICE_BOUNDS, 0.25))
-
-threads = [threading.Thread(target=work) for _ in range(4)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-"""
-
-
-def test_processes_that_count_at_once_sum_up_exactly(redis_client: Redis, valkey_url: str) -> None:
-    """Four processes of four threads, each flushed many times while it counts and once more when it exits."""
-    processes = [subprocess.Popen([sys.executable, "-c", WRITER, valkey_url], cwd=ROOT) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
-    assert RedisLedger(redis_client, "tests").snapshot().queue("default").totals == {
-        "done": 16_000,
-        "service:count": 16_000,
-        "service:sum": 4_000.0,
-        "service:sumsq": 1_000.0,
-        "service:le:0.25": 16_000,
-    }
-    flushes = [int(redis_client.get(key) or 0) for key in redis_client.keys(f"{PREFIX}:seq:*")]
-    assert len(flushes) == 4
-    assert min(flushes) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import signal
@@ -18,7 +19,7 @@ import redis
 
 from littleq.backends.redis import embedded
 from littleq.backends.redis.embedded import connect_embedded
-from littleq.backends.redis.guardian import GUARDIAN, SERVER, SOCKET, USERS, is_held
+from littleq.backends.redis.guardian import GUARDIAN, SERVER, SOCKET, USERS, is_held, lock, ping, unlock
 from littleq.errors import BackendError, ConfigurationError, ValidationError
 
 # A user process: joins, prints the URL, joins again at each line of its stdin, and leaves at the end of that.
@@ -106,10 +107,7 @@ class House:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if (
-                    Path(os.readlink(entry / "cwd")) == self.folder
-                    and name in (entry / "cmdline").read_text()
-                ):
+                if (entry / "cwd").readlink() == self.folder and name in (entry / "cmdline").read_text():
                     found.append(int(entry.name))
         return found
 
@@ -216,9 +214,9 @@ def test_fork_waits_for_a_join_in_another_thread(house: House) -> None:
 
 
 def is_held_shared(path: Path) -> bool:
-    probe = embedded.lock(path, embedded.fcntl.LOCK_EX | embedded.fcntl.LOCK_NB)
+    probe = lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if probe is not None:
-        embedded.unlock(probe)
+        unlock(probe)
     return probe is None
 
 
@@ -227,7 +225,7 @@ def test_killed_server_is_restarted_with_its_data(house: House) -> None:
     house.client().set("job", "1")
     killed, guardian = house.server(), house.guardian()
     os.kill(killed, signal.SIGKILL)
-    until(lambda: embedded.ping(house.folder / SOCKET) == "ready", "the server is back")
+    until(lambda: ping(house.folder / SOCKET) == "ready", "the server is back")
     assert house.client().get("job") == "1"
     assert house.server() != killed
     assert house.guardian() == guardian
@@ -242,7 +240,7 @@ def test_killed_guardian_is_replaced_by_one_that_adopts(house: House) -> None:
     assert house.guardian() != guardian
     assert house.server() == server
     os.kill(server, signal.SIGKILL)  # the new guardian restarts an adopted server too
-    until(lambda: embedded.ping(house.folder / SOCKET) == "ready", "the server is back")
+    until(lambda: ping(house.folder / SOCKET) == "ready", "the server is back")
     leave(first)
     leave(second)
     house.await_empty()
@@ -300,8 +298,10 @@ def test_deleted_lock_file_does_not_cut_off_new_users(house: House) -> None:
     second = house.user()
     leave(first)
     fds = Path(f"/proc/{house.guardian()}/fd")
-    names = lambda: [os.readlink(fd) for fd in fds.iterdir()]  # noqa: E731
-    until(lambda: str(house.folder / USERS) in names(), "the guardian waits for the new file")
+    until(
+        lambda: house.folder / USERS in [fd.readlink() for fd in fds.iterdir()],
+        "the guardian waits for the new file",
+    )
     assert house.client().ping()
     leave(second)
     house.await_empty()
@@ -311,7 +311,7 @@ def test_nobody_else_can_reach_it(house: House) -> None:
     house.user()
     assert house.client().config_get("port") == {"port": "0"}
     pid = house.server()
-    mine = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    mine = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
     for table in ("tcp", "tcp6", "udp", "udp6"):
         rows = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
         assert not mine & {f"socket:[{row.split()[9]}]" for row in rows}, f"open {table} socket"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -245,7 +246,7 @@ def test_a_fork_while_another_thread_holds_the_lock_does_not_deadlock(
 
 
 EXIT_PROGRAM = """
-import multiprocessing, sys
+import itertools, multiprocessing
 from littleq.background import at_process_exit, not_at_process_exit
 
 def at_exit():
@@ -260,20 +261,27 @@ def quiet_child():
     not_at_process_exit(at_exit)
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
-    for target in (child, quiet_child):
-        process = context.Process(target=target, name=target.__name__)
+    at_process_exit(at_exit)
+    for method, target in itertools.product(("fork", "spawn"), (child, quiet_child)):
+        name = f"{method}_{target.__name__}"
+        process = multiprocessing.get_context(method).Process(target=target, name=name)
         process.start()
         process.join()
-    at_process_exit(at_exit)
 """
 
 
-def test_what_is_registered_runs_once_at_the_end_of_a_process_and_of_a_multiprocessing_child() -> None:
+def test_what_is_registered_runs_once_when_its_process_ends_however_that_was_made(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"  # `spawn` imports it again
+    program.write_text(EXIT_PROGRAM)
     done = subprocess.run(
-        [sys.executable, "-c", EXIT_PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert done.stdout.split() == ["child", "MainProcess"]
+    assert done.stdout.split() == ["fork_child", "spawn_child", "MainProcess"]
 
 
 def test_what_was_never_registered_can_be_unregistered() -> None:

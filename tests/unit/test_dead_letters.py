@@ -18,7 +18,9 @@ ZeroDivisionError: division by zero
 """
 
 
-def letter(number: int = 0, *, root: str = "/srv/app", line: int = 12, at: float = 0.0, **changes: Any) -> DeadLetter:
+def letter(
+    number: int = 0, *, root: str = "/srv/app", line: int = 12, at: float = 0.0, **changes: Any
+) -> DeadLetter:
     death: dict[str, Any] = {
         "reason": "exhausted",
         "exception": "builtins.ZeroDivisionError",
@@ -36,7 +38,9 @@ def test_arguments_messages_attempts_and_installation_do_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"line": 13}, {"reason": "refused"}, {"exception": "builtins.ValueError"}], ids=lambda c: next(iter(c))
+    "changes",
+    [{"line": 13}, {"reason": "refused"}, {"exception": "builtins.ValueError"}],
+    ids=lambda c: next(iter(c)),
 )
 def test_place_reason_and_exception_count(changes: dict[str, Any]) -> None:
     assert fingerprint(letter()) != fingerprint(letter(**changes))

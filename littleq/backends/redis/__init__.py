@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
 from littleq.backends.redis.dead_letters import RedisDeadLetters
-from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url
 from littleq.backends.redis.inspector import RedisInspector
 from littleq.backends.redis.stock import TRANSIENT_ERRORS, extend
-from littleq.backends.redis.urls import redis_client
+from littleq.backends.redis.urls import SCHEMES, redis_client
 
 if TYPE_CHECKING:
     from dramatiq.brokers.redis import RedisBroker
 
     from littleq.config import Config
+
+__all__ = ["SCHEMES", "build_redis_broker", "redis_backend"]
 
 #: A worker not heard of for this long is dead, in milliseconds (Dramatiq: 60 s).
 HEARTBEAT_TIMEOUT_MS = 15_000
@@ -31,12 +32,9 @@ def build_redis_broker(config: Config) -> RedisBroker:
     """Dramatiq's RedisBroker on the server of `config.url`, which `embedded://` starts if it must."""
     from dramatiq.brokers.redis import RedisBroker
 
-    url = config.url
-    if url.startswith("embedded://"):
-        url = connect_embedded(parse_embedded_url(url))
     return RedisBroker(
         client=redis_client(
-            url,
+            config.url,
             socket_timeout=SOCKET_TIMEOUT_SECONDS,
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_keepalive=True,

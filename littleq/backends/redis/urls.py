@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from littleq.background import survive_forks
+from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url
 from littleq.errors import ConfigurationError
 
 #: Schemes that users write, and what redis-py calls them.
@@ -60,17 +63,21 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
     """A client with a pool of its own for `url`; connects at its first command, anew in a forked child.
 
     Args:
-        url: with one of `SCHEMES`. Its query (`?socket_timeout=5`) wins over `options`.
+        url: with one of `SCHEMES`, its query (`?socket_timeout=5`) wins over `options`; or `embedded://…`, which
+            starts the server if need be, now and whenever a connection finds it gone.
         options: as for `redis.Redis`. Default retry: once and at once, and only where the connection was
             lost, as a pooled one is after a restart of the server. redis-py's own default, ten times with
             growing pauses, would hold a caller for many seconds.
 
     Raises:
-        ConfigurationError: the URL is wrong.
+        ConfigurationError: the URL is wrong, or the embedded server's package is missing.
+        BackendError: the embedded server does not start.
     """
     scheme, _, _ = url.partition("://")
-    known = redis_py_url(url)
     options.setdefault("retry", Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
+    if scheme == "embedded":
+        return _client(_embedded_pool(url, options))
+    known = redis_py_url(url)
     try:
         pool = _Pool.from_url(known, **options)
     except (ValueError, TypeError):
@@ -81,7 +88,56 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
             f"The {scheme}:// URL cannot be read: write {scheme}://user:password@host:port/database, with "
             "special characters in the password percent-encoded."
         )
-    survive_forks(pool)
+    return _client(pool)
+
+
+def sibling(client: redis.Redis, **options: Any) -> redis.Redis:
+    """A client with a pool of its own for the server of `client`, with some options changed."""
+    pool = client.connection_pool
+    known = {key: value for key, value in pool.connection_kwargs.items() if key != "retry"}
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return _client(_Pool(connection_class=pool.connection_class, **{**known, "retry": retry, **options}))
+
+
+def is_at(client: redis.Redis, url: str) -> bool:
+    """Whether `url` names the server and database of `client`. Connects to nothing."""
+    scheme, _, _ = url.partition("://")
+    ours = client.connection_pool.connection_kwargs
+    if scheme == "embedded":
+        return bool(ours.get("data_dir", ...) == parse_embedded_url(url))
+    theirs = redis_client(url).connection_pool.connection_kwargs
+    defaults = {"host": "localhost", "port": 6379, "db": 0, "path": None}
+    return all(ours.get(key, default) == theirs.get(key, default) for key, default in defaults.items())
+
+
+class _EmbeddedConnection(redis.UnixDomainSocketConnection):
+    """Brings the embedded server back when it is gone: a service manager may have stopped the unit that ran it."""
+
+    def __init__(self, *arguments: Any, data_dir: Path | None = None, **options: Any) -> None:
+        self._data_dir = data_dir
+        super().__init__(*arguments, **options)
+
+    def _connect(self) -> Any:
+        try:
+            return super()._connect()
+        except OSError:
+            connect_embedded(self._data_dir)
+            return super()._connect()
+
+
+def _embedded_pool(url: str, options: dict[str, Any]) -> redis.ConnectionPool:
+    data_dir = parse_embedded_url(url)
+    path = unquote(connect_embedded(data_dir).removeprefix("unix://"))
+    return _Pool(connection_class=_EmbeddedConnection, path=path, data_dir=data_dir, **_for_sockets(options))
+
+
+def _for_sockets(options: dict[str, Any]) -> dict[str, Any]:
+    """Without what only TCP knows."""
+    return {name: value for name, value in options.items() if name != "socket_keepalive"}
+
+
+def _client(pool: redis.ConnectionPool) -> redis.Redis:
+    survive_forks(pool)  # type: ignore[arg-type]
     client = redis.Redis(connection_pool=pool)
     client.auto_close_connection_pool = True  # as `Redis.from_url` has it
     return client

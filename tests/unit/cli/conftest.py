@@ -75,7 +75,7 @@ class FakeStore:
 
     dead: list[DeadLetter] = field(default_factory=list)
     replayed: list[str] = field(default_factory=list)
-    on_replay: Callable[[DeadLetter], None] = lambda letter: None
+    on_replay: Callable[[DeadLetter], None] = lambda _: None
 
     def letters(self, queue: str) -> Iterator[DeadLetter]:
         at = 0.0
@@ -103,7 +103,9 @@ class FakeStore:
     def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
         wanted = set(letter_ids)
         before = len(self.dead)
-        self.dead = [letter for letter in self.dead if letter.queue != queue or letter.letter_id not in wanted]
+        self.dead = [
+            letter for letter in self.dead if letter.queue != queue or letter.letter_id not in wanted
+        ]
         return before - len(self.dead)
 
 
@@ -127,7 +129,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
     opened = Session(Config(url="stub://"), None, fake, None)  # type: ignore[arg-type]
     for module in ("audit", "selection"):
-        monkeypatch.setattr(f"littleq.cli.{module}.session", lambda url, config_file: opened)
+        monkeypatch.setattr(f"littleq.cli.{module}.session", lambda *_: opened)
     return fake
 
 

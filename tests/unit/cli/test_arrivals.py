@@ -31,7 +31,7 @@ def test_steady_arrivals_do_not_drift(interval: float, number: int) -> None:
 
 
 def test_the_mean_number_of_poisson_arrivals_is_the_rate_times_the_time() -> None:
-    """Over many seeds: a sum of n Poisson counts is Poisson, so 4.5 standard deviations is one failure in 10^5."""
+    """Over many seeds: a sum of Poisson counts is Poisson, and 4.5 standard deviations are one in 10^5."""
     rate, horizon, runs = 20.0, 5.0, 300
     total = sum(
         sum(1 for _ in itertools.takewhile(lambda at: at < horizon, poisson(rate, random.Random(seed))))

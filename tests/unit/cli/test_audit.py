@@ -13,7 +13,13 @@ from littleq.backends.base import Accounts, TruthTable
 Littleq = Callable[..., Any]
 
 BALANCED = TruthTable(
-    "mail", ready=3, in_flight=2, delayed=1, dead=4, orphaned=1, accounts=Accounts(1000, done=980, skipped=8, purged=1)
+    "mail",
+    ready=3,
+    in_flight=2,
+    delayed=1,
+    dead=4,
+    orphaned=1,
+    accounts=Accounts(1000, done=980, skipped=8, purged=1),
 )
 LOST = TruthTable("mail", ready=3, accounts=Accounts(admitted=10, done=5))
 WITH_STRANGERS = TruthTable("mail", ready=5, accounts=Accounts(admitted=10, done=7))
@@ -74,7 +80,7 @@ def test_too_many_jobs_are_as_wrong_as_too_few(littleq: Littleq, backend: Any) -
 
 
 def test_strangers_that_move_between_two_reads_are_read_again(littleq: Littleq, backend: Any) -> None:
-    """The table has five jobs, two of them strangers; the scan comes when one has left. The next pair agrees."""
+    """The table has five jobs, two of them strangers; the scan comes when one has left. Then both agree."""
     backend.inspector.tables["mail"] = [
         WITH_STRANGERS,
         TruthTable("mail", ready=4, accounts=Accounts(admitted=10, done=7)),

@@ -12,7 +12,15 @@ from littleq.cli.options import BROKER_URL, COUNT, DURATION, FACTOR, RATE, unkno
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("50ms", 0.05), ("2s", 2.0), ("1m", 60.0), ("1min", 60.0), ("1.5h", 5400.0), ("0.25", 0.25), (" 3 s ", 3.0)],
+    [
+        ("50ms", 0.05),
+        ("2s", 2.0),
+        ("1m", 60.0),
+        ("1min", 60.0),
+        ("1.5h", 5400.0),
+        ("0.25", 0.25),
+        (" 3 s ", 3.0),
+    ],
 )
 def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
     assert DURATION.convert(text, None, None) == pytest.approx(seconds)
@@ -27,7 +35,8 @@ def test_what_is_no_duration_is_refused_with_the_value_and_examples(text: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "rate"), [("20/s", 20.0), ("600/min", 10.0), ("90/m", 1.5), ("36/h", 0.01), ("7", 7.0), ("1 / s", 1.0)]
+    ("text", "rate"),
+    [("20/s", 20.0), ("600/min", 10.0), ("90/m", 1.5), ("36/h", 0.01), ("7", 7.0), ("1 / s", 1.0)],
 )
 def test_a_rate_is_a_number_a_second_or_so(text: str, rate: float) -> None:
     assert RATE.convert(text, None, None) == pytest.approx(rate)
@@ -75,7 +84,14 @@ def test_what_is_no_address_is_refused_without_its_secret(text: str) -> None:
 def test_counts_and_factors_say_their_range() -> None:
     assert COUNT.convert("3", None, None) == 3
     assert FACTOR.convert("0.5", None, None) == 0.5
-    for kind, text in ((COUNT, "0"), (COUNT, "1.5"), (COUNT, "many"), (FACTOR, "0"), (FACTOR, "inf"), (FACTOR, "x")):
+    for kind, text in (
+        (COUNT, "0"),
+        (COUNT, "1.5"),
+        (COUNT, "many"),
+        (FACTOR, "0"),
+        (FACTOR, "inf"),
+        (FACTOR, "x"),
+    ):
         with pytest.raises(click.BadParameter, match=r"is not a (whole number from 1 up|number above 0)"):
             kind.convert(text, None, None)
 

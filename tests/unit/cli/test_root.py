@@ -28,7 +28,7 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Let `littleq audit` raise an error."""
 
     def arrange(error: BaseException) -> None:
-        monkeypatch.setattr(root.LazyGroup, "get_command", lambda self, ctx, name: raising(error))
+        monkeypatch.setattr(root.LazyGroup, "get_command", lambda *_: raising(error))
 
     return arrange
 
@@ -65,7 +65,7 @@ def test_the_help_imports_no_broker() -> None:
     ("error", "says"),
     [
         (BackendError("The broker is of no known kind."), "The broker is of no known kind."),
-        (ConnectionRefusedError("nobody listens"), "does not answer (nobody listens): start it"),
+        (ConnectionRefusedError("nobody listens"), "cannot be used (nobody listens): start it"),
         (click.UsageError("That is not it"), "That is not it."),
         (click.ClickException("No accounts."), "No accounts."),
     ],
@@ -84,11 +84,11 @@ def test_an_error_that_is_no_bug_is_one_sentence_and_exit_code_2(
 def test_redis_errors_are_connection_errors(
     littleq: Callable[..., Any], fails: Callable[[BaseException], None]
 ) -> None:
-    from redis.exceptions import AuthenticationError, BusyLoadingError, TimeoutError
+    from redis import exceptions as redis
 
     from littleq.ledger.base import LedgerUnavailable
 
-    for kind in (AuthenticationError, BusyLoadingError, TimeoutError, LedgerUnavailable):
+    for kind in (redis.AuthenticationError, redis.BusyLoadingError, redis.TimeoutError, LedgerUnavailable):
         fails(kind(""))
         answer = littleq("audit")
         assert answer.code == 2
@@ -120,10 +120,15 @@ def test_ctrl_c_exits_with_130_and_says_nothing(
     assert (answer.code, answer.err.strip()) == (130, "")
 
 
-def test_a_bug_keeps_its_traceback(littleq: Callable[..., Any], fails: Callable[[BaseException], None]) -> None:
-    fails(ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        littleq("audit")
+def test_a_bug_keeps_its_traceback(
+    littleq: Callable[..., Any], fails: Callable[[BaseException], None]
+) -> None:
+    from redis.exceptions import ResponseError
+
+    for bug in (ZeroDivisionError(), ResponseError("ERR in a script")):
+        fails(bug)
+        with pytest.raises(type(bug)):
+            littleq("audit")
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
@@ -141,7 +146,8 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_there_is_one_sentence(missing: str) -> None:
     code = (
-        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['littleq'];from littleq.cli import main; main()"
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['littleq'];"
+        "from littleq.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -49,7 +49,9 @@ def test_the_outcomes_are_complete_and_exclusive() -> None:
     tally.failed("ConnectionError", "still nobody")
     record = tally.record()
     assert record["sent"] == tally.sent == 7
-    assert sum(record[name] for name in ("admitted", "deferred", "diverted", "bypassed", "shed", "failed")) == 7
+    assert (
+        sum(record[name] for name in ("admitted", "deferred", "diverted", "bypassed", "shed", "failed")) == 7
+    )
     assert record["failures"] == {"ConnectionError": 2}
     assert record["diverted_to"] == ["bulk"]
     assert (record["retry_after_min"], record["retry_after_max"]) == (0.4, 1.2)

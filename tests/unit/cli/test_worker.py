@@ -31,7 +31,7 @@ def report() -> None: ...
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """Command lines and environments that would have been run."""
     calls: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(os, "execve", lambda path, command, environ: calls.append((command, environ)))
+    monkeypatch.setattr(os, "execve", lambda _, command, environ: calls.append((command, environ)))
     return calls
 
 
@@ -88,14 +88,18 @@ def test_a_queue_named_twice_is_served_once() -> None:
         (APP, ("app_under_test", "-c", "0"), "'0' is not a whole number from 1 up"),
         (APP, ("app_under_test", "--redis", "db:"), "'db:' is no address"),
         (APP, ("app_under_test", "--config", "nowhere.toml"), "nowhere.toml does not exist"),
-        ("import nowhere", ("app_under_test",), "Importing 'app_under_test' failed (ModuleNotFoundError: No module"),
+        (
+            "import nowhere",
+            ("app_under_test",),
+            "Importing 'app_under_test' failed (ModuleNotFoundError: No module",
+        ),
         ("1/0", ("app_under_test",), "failed (ZeroDivisionError: division by zero): run `python -c"),
         ("raise OSError('redis://me:hunter2@db')", ("app_under_test",), "redis://***@db"),
         ("", ("app_under_test",), "declares no actor"),
     ],
 )
 def test_bad_input_is_one_sentence_and_starts_nothing(
-    littleq: Littleq, app: Any, started: list[Any], source: str, args: tuple[str, ...], says: str
+    *, littleq: Littleq, app: Any, started: list[Any], source: str, args: tuple[str, ...], says: str
 ) -> None:
     app(source)
     answer = littleq("worker", *args)
@@ -122,5 +126,7 @@ def test_an_app_that_connects_elsewhere_is_not_run_against_the_wrong_server(
     )
     answer = littleq("worker", "app_under_test", "--redis", "here:6379")
     assert answer.code == 2
-    assert "--redis asks for here:6379, but the module 'app_under_test' connects to elsewhere:6379" in answer.err
+    assert (
+        "--redis asks for here:6379, but the module 'app_under_test' connects to elsewhere:6379" in answer.err
+    )
     assert littleq("worker", "app_under_test", "--redis", "elsewhere").code == 0

@@ -66,11 +66,13 @@ class FlakyLedger(MemoryLedger):
             raise self.error
         super().retire(writer)
 
-    def snapshot(self, queues: Collection[str] | None = None) -> LedgerSnapshot:
+    def snapshot(
+        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+    ) -> LedgerSnapshot:
         self.reads += 1
         if self.error is not None:
             raise self.error
-        return super().snapshot(queues)
+        return super().snapshot(queues, fields=fields)
 
 
 AWAY = LedgerUnavailable("ConnectionError: connection refused")

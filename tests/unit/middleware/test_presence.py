@@ -34,9 +34,3 @@ def test_a_queue_that_is_declared_later_is_served_too(make_stack: Make) -> None:
     stack.counts("late")
     assert stack.ledger.snapshot().servers("late") == 1
     worker.stop()
-
-
-def test_the_exporter_rides_along_as_a_fork(make_stack: Make) -> None:
-    stack = make_stack()
-    forks = [fork for m in stack.broker.middleware for fork in m.forks]
-    assert [f"{fork.__module__}:{fork.__name__}" for fork in forks] == ["littleq.server.exporter:run_as_fork"]

@@ -1,0 +1,1 @@
+"""LittleQ at work: `python -m examples.demo`, or `make demo`."""

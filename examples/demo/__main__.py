@@ -1,0 +1,41 @@
+"""`python -m examples.demo [--seconds 42]`, from the root of the repository."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from examples.demo.stopping import StopSwitch
+
+
+def main() -> int:
+    """Run the demo; the exit code."""
+    began = time.monotonic()
+    switch = StopSwitch()
+    switch.listen()  # first of all: the imports below take a second
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="LittleQ in a minute.")
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        metavar="N",
+        help="how long jobs are sent (default: what fits into a minute)",
+    )
+    arguments = parser.parse_args()
+    try:
+        from examples.demo.story import tell  # noqa: PLC0415
+    except ImportError as error:
+        sys.stderr.write(f"The demo needs {error.name}: pip install 'littleq[demo]', or run make demo\n")
+        return 1
+    return tell(arguments.seconds, switch, began)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 5 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 5 and 3600")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -22,7 +22,7 @@ BAD_ROW_SHARE = 0.05
 LATENCY_SECONDS = 0.02
 
 
-class PartnerUnavailable(ConnectionError):  # noqa: N818  # a state of the partner, no error of ours
+class PartnerUnavailable(ConnectionError):  # a state of the partner, no error of ours
     """The partner's service did not answer; it may, next time."""
 
 

@@ -63,9 +63,10 @@ def main() -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"Medians of {arguments.rounds} rounds of {arguments.jobs} empty jobs, plain and stack in turn, each in fresh processes on one "
-        f"embedded Valkey (TCP, no persistence). enqueue: one thread; process: 2 processes × 8 threads. "
-        f"Python {platform.python_version()}, Dramatiq {dramatiq.__version__}, {os.cpu_count()} CPUs.",
+        f"Medians of {arguments.rounds} rounds of {arguments.jobs} empty jobs, plain and stack in turn, each in "
+        f"fresh processes on one embedded Valkey (TCP, no persistence). enqueue: one thread; process: 2 "
+        f"processes × 8 threads. Python {platform.python_version()}, Dramatiq {dramatiq.__version__}, "
+        f"{os.cpu_count()} CPUs.",
         style="dim",
     )
     LATEST.write_text(json.dumps(figures, indent=2) + "\n")

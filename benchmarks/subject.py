@@ -1,8 +1,8 @@
 """One measurement in a process of its own: `python -m benchmarks.subject WHAT MODE URL JOBS` prints jobs per second.
 
-WHAT is `enqueue` (one thread sends) or `process` (2 processes × 8 threads work off a full queue). MODE is `plain`, an app as
-Dramatiq's guide writes it, or `stack`, the same app with every middleware of LittleQ on. The jobs do nothing: all
-of their time is overhead.
+WHAT is `enqueue` (one thread sends) or `process` (2 processes × 8 threads work off a full queue). MODE is
+`plain`, an app as Dramatiq's guide writes it, or `stack`, the same app with every middleware of LittleQ on.
+The jobs do nothing: all of their time is overhead.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def _file_leaves(file: SettingsFile, wrong: list[str]) -> Leaves:
     legal = [name for name in _SETTINGS if not name.startswith(EXPORTER)]
     for name, value in file.content.items():
         if name == "exporter":
-            tree |= _exporter(flattener, file, value)
+            tree |= _exporter(flattener, value)
         elif name in legal:
             tree[name] = value
         elif name in _SETTINGS:
@@ -192,7 +192,7 @@ def _file_leaves(file: SettingsFile, wrong: list[str]) -> Leaves:
     return flattener.leaves(tree)
 
 
-def _exporter(flattener: _Flattener, file: SettingsFile, table: Any) -> dict[str, Any]:
+def _exporter(flattener: _Flattener, table: Any) -> dict[str, Any]:
     """The table [exporter] as the settings that Python knows."""
     legal = [name.removeprefix(EXPORTER) for name in _SETTINGS if name.startswith(EXPORTER)]
     if not isinstance(table, Mapping):

@@ -3,7 +3,8 @@
 Two meters with one interface: `take` decides and reserves in one step, `settle` tells how the enqueue ended.
 
     ExactDepth    reads the broker's memory; what is on its way in is added, so the bound is exact
-    SampledDepth  reads the broker now and then; what this process let in since the sample began is added, so one process alone
+    SampledDepth  reads the broker now and then; what this process let in since the sample began is added,
+    so one process alone
                   never passes the limit. Others are seen with the next sample: N processes at λ_i jobs/s overshoot
                   by at most Σλ_i × the sample's age, bounded by `max_age`.
 """
@@ -63,7 +64,8 @@ class ExactDepth:
 
 
 class _Sample:
-    """Last sample of one queue. `entered` counts this process's jobs for ever, `mark` what it was when the sample began."""
+    """Last sample of one queue. `entered` counts this process's jobs for ever, `mark` what it was when the
+    sample began."""
 
     __slots__ = ("asked_at", "depth", "entered", "mark", "taken_at")
 
@@ -78,11 +80,13 @@ class _Sample:
 class SampledDepth:
     """For brokers across a network.
 
-    A background thread takes the samples while a queue is sent to; only the first send after a quiet minute reads the depth
-    itself, once.
+    A background thread takes the samples while a queue is sent to; only the first send after a quiet minute
+    reads the depth itself, once.
     """
 
-    def __init__(self, read: ReadDepths, *, clock: Clock, interval_seconds: float, max_age_seconds: float) -> None:
+    def __init__(
+        self, read: ReadDepths, *, clock: Clock, interval_seconds: float, max_age_seconds: float
+    ) -> None:
         self._read = read
         self._clock = clock
         self._max_age = max_age_seconds

@@ -12,7 +12,7 @@ Why not a hook: `before_enqueue` cannot change where or when a message goes, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Tickets of the group that is being sent, by the queue that was asked for.
 _group_tickets: ContextVar[dict[str, Ticket] | None] = ContextVar("littleq_group_tickets", default=None)
+
+
+_REROUTED = ("deferred", "diverted")
 
 
 class Gate:
@@ -73,7 +76,7 @@ class Gate:
             self.admission.settle(ticket, entered=entered)
 
     def _forward(self, message: Message[Any], ticket: Ticket, delay: int | None) -> Message[Any]:
-        if ticket.outcome == "deferred" or ticket.outcome == "diverted":
+        if ticket.outcome in _REROUTED:
             message = message.copy(queue_name=ticket.queue)
             job.write(message.options, outcome=ticket.outcome)
             delay = ticket.delay if ticket.outcome == "deferred" else delay
@@ -118,8 +121,9 @@ def _first_messages(members: group) -> Iterator[Message[Any]]:
 
 
 def judge_groups_whole() -> None:
-    """Make `dramatiq.group.run` ask its broker's gate first; other brokers' groups run as ever. Done once per process."""
-    run = group.run
+    """Make `dramatiq.group.run` ask its broker's gate first; other brokers' groups run as ever. Done once
+    per process."""
+    run: Callable[..., group] = group.run
     if getattr(run, "_littleq", False):
         return
 

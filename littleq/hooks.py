@@ -1,8 +1,9 @@
 """Runs a broker's hooks, leaving out those that do nothing.
 
-Dramatiq calls every hook of every middleware: with the stack installed some eighty calls a job, of which three quarters are the
-empty ones of the base class. Knowing which are overridden pays for a good part of the stack. Order, arguments, log lines and
-what may be raised are Dramatiq's (`Broker.emit_before`, `Broker.emit_after`).
+Dramatiq calls every hook of every middleware: with the stack installed some eighty calls a job, of which
+three quarters are the empty ones of the base class. Knowing which are overridden pays for a good part of
+the stack. Order, arguments, log lines and what may be raised are Dramatiq's (`Broker.emit_before`,
+`Broker.emit_after`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Why a message passes `broker.enqueue` right now.
 
-Dramatiq has one door for four errands: a first send, a retry, a delayed job that is due, and what follows from a job (the next
-link of a pipeline, a callback). Only the first may be refused, and the next two take the place of a job that a worker
-holds. The errand is kept in context variables, which are local to a thread, a greenlet and a task.
+Dramatiq has one door for four errands: a first send, a retry, a delayed job that is due, and what follows
+from a job (the next link of a pipeline, a callback). Only the first may be refused, and the next two take
+the place of a job that a worker holds. The errand is kept in context variables, which are local to a
+thread, a greenlet and a task.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from dramatiq import Message
@@ -30,7 +31,7 @@ class Passage:
     """
 
     errand: Errand
-    held: Message | MessageProxy | None = None
+    held: Message[Any] | MessageProxy | None = None
 
 
 SEND = Passage("send")

@@ -1,7 +1,7 @@
 """`install` and `setup`: the stack on a broker, in the right order.
 
-    install(broker)   an app that has its broker: two lines
-    setup()           an app that lets the configuration choose: one line
+install(broker)   an app that has its broker: two lines
+setup()           an app that lets the configuration choose: one line
 """
 
 from __future__ import annotations
@@ -44,20 +44,22 @@ if TYPE_CHECKING:
     from littleq.config import Config
     from littleq.depth import DepthMeter
 
+
 def install(
     broker: Broker, config: Config | None = None, *, ledger: Ledger | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> Broker:
     """Add the stack to a Dramatiq broker. Call it before the actors are declared.
 
-    Dramatiq's `Retries` is replaced by `ExponentialRetries`, which keeps its settings for queues that are not configured;
-    a subclass of `Retries` is the app's own and stays. Everything else is added. An app whose queues are not configured behaves
-    as before: nothing is refused, and each job is timed and counted.
+    Dramatiq's `Retries` is replaced by `ExponentialRetries`, which keeps its settings for queues that are
+    not configured; a subclass of `Retries` is the app's own and stays. Everything else is added. An app
+    whose queues are not configured behaves as before: nothing is refused, and each job is timed and
+    counted.
 
     Args:
         broker: a RedisBroker or StubBroker, or a subclass of one.
         config: default: what `load_config` finds.
-        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server, for a StubBroker in memory.
-        clock: for tests.
+        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server, for a
+        StubBroker in memory. clock: for tests.
 
     Returns:
         The same broker.
@@ -76,7 +78,9 @@ def install(
 
     backend.extend(config)
     concurrency = Concurrency(config=config)
-    admission = AdmissionControl(config=config, recorder=recorder, depth=_depth(backend, config, clock), clock=clock)
+    admission = AdmissionControl(
+        config=config, recorder=recorder, depth=_depth(backend, config, clock), clock=clock
+    )
     _replace_retries(broker, backend, config, recorder, clock)
     for middleware in (
         DeadLetters(recorder=recorder, clock=clock),
@@ -109,7 +113,9 @@ def setup(config: Config | None = None, *, path: Path | str | None = None, **set
     if config is None:
         config = load_config(path=Path(path) if path is not None else None, overrides=settings or None)
     elif settings or path is not None:
-        raise ConfigurationError("setup() was given a config and other settings: put them all into the config.")
+        raise ConfigurationError(
+            "setup() was given a config and other settings: put them all into the config."
+        )
     broker = install(build_broker(config), config)
     dramatiq.set_broker(broker)
     return broker
@@ -127,12 +133,15 @@ def _open_ledger(broker: Broker, config: Config) -> Ledger:
 def _forks(broker: Broker, config: Config) -> list[Callable[[], int]]:
     """The exporter, where it would find this broker.
 
-    It runs in a fork of Dramatiq's main process, which never imports the app: what was configured in Python it does not know.
+    It runs in a fork of Dramatiq's main process, which never imports the app: what was configured in Python
+    it does not know.
     """
     if not config.exporter_enabled or not isinstance(broker, RedisBroker):
         return []
     found = load_config()
-    if (found.ledger_url, found.namespace) == (config.ledger_url, broker.namespace) and is_at(broker.client, found.url):
+    if (found.ledger_url, found.namespace) == (config.ledger_url, broker.namespace) and is_at(
+        broker.client, found.url
+    ):
         return [run_as_fork]
     return []
 
@@ -146,12 +155,18 @@ def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter:
     )
 
 
-def _replace_retries(broker: Broker, backend: Backend, config: Config, recorder: Recorder, clock: Clock) -> None:
+def _replace_retries(
+    broker: Broker, backend: Backend, config: Config, recorder: Recorder, clock: Clock
+) -> None:
     stock = next((m for m in broker.middleware if type(m) is Retries), None)
     if stock is None and any(isinstance(m, Retries) for m in broker.middleware):
         return  # the app's own subclass
     replacement = ExponentialRetries(
-        config=config, recorder=recorder, transient_errors=backend.transient_errors, replaces=stock, clock=clock
+        config=config,
+        recorder=recorder,
+        transient_errors=backend.transient_errors,
+        replaces=stock,
+        clock=clock,
     )
     if stock is None:
         broker.add_middleware(replacement)

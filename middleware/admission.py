@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 CRITICALITIES: tuple[str, ...] = get_args(Criticality)
 
-#: How long a capacity limit is used before it is computed from newer measurements, in seconds; they change once a second.
+#: How long a capacity limit is used before it is computed from newer measurements, in seconds; they change
+#: once a second.
 LIMIT_SECONDS = 1.0
 
 
@@ -86,12 +87,12 @@ class Ticket(NamedTuple):
 class AdmissionControl(Middleware):
     """Judges first sends against the queue limit L.
 
-    The gate around `broker.enqueue` asks `admit` before Dramatiq sees the message: a hook could refuse, but neither
-    defer nor divert. Retries, due delayed jobs, follow-ups of a job and periodic messages (periodiq's scheduler would end)
-    never come here: they are let `bypass`.
+    The gate around `broker.enqueue` asks `admit` before Dramatiq sees the message: a hook could refuse, but
+    neither defer nor divert. Retries, due delayed jobs, follow-ups of a job and periodic messages (periodiq's
+    scheduler would end) are never judged.
 
-    Fails open: when judging itself fails (the broker's depth cannot be read, say), the job is let in as `bypassed` and the
-    failure is counted. Only `Overloaded` and a wrong `criticality` reach the sender.
+    Fails open: when judging itself fails (the broker's depth cannot be read, say), the job is let in as
+    `bypassed` and the failure is counted. Only `Overloaded` and a wrong `criticality` reach the sender.
     """
 
     def __init__(
@@ -218,7 +219,9 @@ class AdmissionControl(Middleware):
 
     def _contract(self, queue: SLAQueueConfig) -> policy.QueueLimit:
         if queue.arrival_rate is None:  # the configuration refuses this
-            raise ValidationError(f"queue {queue.name!r} has no arrival_rate: set one, or admission to capacity.")
+            raise ValidationError(
+                f"queue {queue.name!r} has no arrival_rate: set one, or admission to capacity."
+            )
         return policy.contract_limit(queue.arrival_rate, queue.sla_seconds)
 
     def _capacity(self, queue: SLAQueueConfig) -> policy.QueueLimit:
@@ -245,7 +248,10 @@ class AdmissionControl(Middleware):
 
 @lru_cache(maxsize=256)
 def _counts(outcome: str, criticality: str, jobs: int) -> tuple[tuple[str, float], ...]:
-    return (fields.qualified(fields.OFFERED, criticality), jobs), (fields.qualified(outcome, criticality), jobs)
+    return (fields.qualified(fields.OFFERED, criticality), jobs), (
+        fields.qualified(outcome, criticality),
+        jobs,
+    )
 
 
 def _criticality(broker: Broker, message: Message[Any]) -> str:

@@ -28,8 +28,8 @@ MESSAGE_CHARACTERS = 2000
 class DeadLetters(Middleware):
     """Gives each rejected message its `littleq.job.Death`: reason, exception, traceback, attempts, time.
 
-    Runs in `before_nack`, the last moment before the broker moves the job: whoever failed it, and for whatever reason, it passes
-    here. The record travels with the message.
+    Runs in `before_nack`, the last moment before the broker moves the job: whoever failed it, and for
+    whatever reason, it passes here. The record travels with the message.
     """
 
     def __init__(self, *, recorder: Recorder, clock: Clock = SYSTEM_CLOCK) -> None:

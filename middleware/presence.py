@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Presence(Middleware):
     """Registers the worker of this process, and retires it when it shuts down.
 
-    The record is refreshed by each flush and runs out by itself, so a worker that was killed is gone from every count within
-    `PRESENCE_SECONDS`. Also brings `forks` into `dramatiq`'s own process tree: the exporter.
+    The record is refreshed by each flush and runs out by itself, so a worker that was killed is gone from
+    every count within `PRESENCE_SECONDS`. Also brings `forks` into `dramatiq`'s own process tree: the
+    exporter.
     """
 
     def __init__(

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from littleq.config import Config, SLAQueueConfig
     from littleq.ledger.recorder import Recorder
 
-#: Pause before a failed re-enqueue is tried again, in seconds. Dramatiq waits 5 s before it repeats a failed ack; a job that
-#: is due again soon should not wait that long.
+#: Pause before a failed re-enqueue is tried again, in seconds. Dramatiq waits 5 s before it repeats a
+#: failed ack; a job that is due again soon should not wait that long.
 RESCHEDULE_PAUSE_SECONDS = 1.0
 
 
@@ -42,9 +42,10 @@ class ExponentialRetries(Middleware):
     `on_retry_exhausted`, and `retry_routes`: exception name or class to `retry`, `dead` or `skip`.
 
     Dramatiq swallows what an `after_*` hook raises and acks the message, so a retry whose enqueue fails is gone
-    (Bogdanp/dramatiq#545). Here a broker that is away is waited for, as Dramatiq waits for its ack; this worker thread could do
-    nothing else. If the process dies meanwhile the job was never acked and comes back. Any other failure dead-letters
-    the job with reason `unretryable`. Whatever goes wrong, the job is somewhere: fail-closed.
+    (Bogdanp/dramatiq#545). Here a broker that is away is waited for, as Dramatiq waits for its ack; this
+    worker thread could do nothing else. If the process dies meanwhile the job was never acked and comes
+    back. Any other failure dead-letters the job with reason `unretryable`. Whatever goes wrong, the job is
+    somewhere: fail-closed.
     """
 
     def __init__(
@@ -61,7 +62,11 @@ class ExponentialRetries(Middleware):
         self.logger = get_logger(__name__, type(self))
         self.config = config
         self.recorder = recorder
-        self.transient_errors = (BrokerConnectionError, ConnectionError, *transient_errors)
+        self.transient_errors: tuple[type[BaseException], ...] = (
+            BrokerConnectionError,
+            ConnectionError,
+            *transient_errors,
+        )
         self.replaces = replaces
         self.clock = clock
         self.rng = rng or random.SystemRandom()  # forked workers must not share a sequence
@@ -112,7 +117,9 @@ class ExponentialRetries(Middleware):
 
         decision, max_retries = self._decide(message, actor, exception, retries)
         if decision.route == "skip":
-            self.logger.info("Giving up message %r: %s is routed to skip.", message.message_id, type(exception).__name__)
+            self.logger.info(
+                "Skipping message %r: %s is routed so.", message.message_id, type(exception).__name__
+            )
             job.note(message, skipped=True)
             self.recorder.count(message.queue_name, fields.SKIPPED)
         elif decision.route == "dead":
@@ -143,8 +150,12 @@ class ExponentialRetries(Middleware):
         return decision, max_retries
 
     def _backoff(self, queue: SLAQueueConfig, option: _Ladder) -> policy.Backoff:
-        minimum = option.get("min_backoff", self._default(queue, "min_backoff", queue.min_backoff_seconds * 1000))
-        maximum = option.get("max_backoff", self._default(queue, "max_backoff", queue.max_backoff_seconds * 1000))
+        minimum = option.get(
+            "min_backoff", self._default(queue, "min_backoff", queue.min_backoff_seconds * 1000)
+        )
+        maximum = option.get(
+            "max_backoff", self._default(queue, "max_backoff", queue.max_backoff_seconds * 1000)
+        )
         maximum = min(maximum, DEFAULT_MAX_BACKOFF)
         return policy.Backoff(
             minimum=max(0.001, min(minimum, maximum) / 1000),
@@ -158,7 +169,9 @@ class ExponentialRetries(Middleware):
             return getattr(self.replaces, name)
         return configured
 
-    def _reschedule(self, broker: Broker, message: MessageProxy, exception: BaseException, wait: float) -> None:
+    def _reschedule(
+        self, broker: Broker, message: MessageProxy, exception: BaseException, wait: float
+    ) -> None:
         wait *= self._budget(message.queue_name).stretch(self.clock.monotonic())
         if isinstance(exception, Retry) and exception.delay is not None:
             wait = exception.delay / 1000
@@ -186,7 +199,12 @@ class ExponentialRetries(Middleware):
         self.recorder.count(message.queue_name, fields.RETRIED)
 
     def _tell_exhausted(
-        self, broker: Broker, message: MessageProxy, actor: Actor[Any, Any], retries: int, max_retries: int | None
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        actor: Actor[Any, Any],
+        retries: int,
+        max_retries: int | None,
     ) -> None:
         target = message.options.get("on_retry_exhausted") or actor.options.get("on_retry_exhausted")
         if target:
@@ -195,9 +213,10 @@ class ExponentialRetries(Middleware):
     def _budget(self, queue_name: str) -> policy.RetryBudget:
         budget = self._budgets.get(queue_name)
         if budget is None:
-            budget = self._budgets[queue_name] = policy.RetryBudget(self.config.queue(queue_name).retry_budget)
+            budget = self._budgets[queue_name] = policy.RetryBudget(
+                self.config.queue(queue_name).retry_budget
+            )
         return budget
-
 
 
 class _Ladder:

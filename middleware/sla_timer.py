@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class SLATimer(Middleware):
     """Stamps when a job becomes ready, and times it when it runs.
 
-    Last in the stack: nothing of another middleware's is counted as service. `message_timestamp` is no use here: it survives
-    delays and retries, so the age of a message is not its wait. A job that never passed LittleQ has no stamp; its
-    service is measured, its wait is not guessed.
+    Last in the stack: nothing of another middleware's is counted as service. `message_timestamp` is no use
+    here: it survives delays and retries, so the age of a message is not its wait. A job that never passed
+    LittleQ has no stamp; its service is measured, its wait is not guessed.
 
     Waits compare wall clocks of two hosts (sender and worker); a negative difference counts as 0.
     """

@@ -15,7 +15,7 @@ from types import FrameType
 SLICE = 0.1
 
 
-class Stopped(Exception):  # noqa: N818  # somebody's wish, not an error
+class Stopped(Exception):  # somebody's wish, not an error
     """The user, or the system, wants us to stop."""
 
 

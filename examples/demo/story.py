@@ -35,8 +35,7 @@ DRAIN_SECONDS = 10.0
 SAMPLE_SECONDS = 0.25
 QUEUES = ("realtime", "batch")
 
-NEXT = """
-Next, on a server of your own, which starts by itself and keeps your jobs:
+NEXT = """\
   littleq worker                                            in one terminal,
   littleq producer --queue realtime --rate 20/s --poisson   in another,
   littleq monitor                                           in a third

@@ -200,9 +200,10 @@ def _burst(summary: Summary) -> Iterator[Text]:
 
 
 def _audit(summary: Summary) -> Iterator[Text]:
-    yield _head("audit")
+    label = "audit"
     for queue, result in summary.queues.items():
-        yield _line(queue, *_equation(result.verdict))
+        yield Text.assemble(_head(label), (f"{queue:<{_LABEL}}", "bold"), *_equation(result.verdict))
+        label = ""
 
 
 def _equation(verdict: Verdict) -> tuple[str | tuple[str, str], ...]:

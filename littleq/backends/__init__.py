@@ -1,4 +1,5 @@
-"""Brokers behind one contract: `backend_for` finds the backend of a broker, `build_broker` makes a broker from a URL."""
+"""Brokers behind one contract: `backend_for` finds the backend of a broker, `build_broker` makes a broker
+from a URL."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from littleq.config import Config
 
 __all__ = ["Backend", "backend_for", "build_broker"]
+
 
 def build_broker(config: Config) -> Broker:
     """A Dramatiq broker for `config.url`, with Dramatiq's own middlewares and nothing of LittleQ's.

@@ -1,7 +1,8 @@
 """What every broker must tell about a queue, in one vocabulary.
 
-A backend wraps a Dramatiq broker that exists already: how its queues look from outside, what its dead letters are, which of
-its errors pass by themselves. `backend_for` finds it from the broker, so nothing else names a broker.
+A backend wraps a Dramatiq broker that exists already: how its queues look from outside, what its dead
+letters are, which of its errors pass by themselves. `backend_for` finds it from the broker, so nothing else
+names a broker.
 """
 
 from __future__ import annotations
@@ -132,7 +133,8 @@ class Backend:
     Attributes:
         exact_depth: the depth can be read in memory at each send; elsewhere it is sampled.
         transient_errors: exceptions of the broker's client that mean "not now", never "never".
-        extend: prepare the broker for the stack: exact accounts, what its own consumers lack. Called once, by `install`.
+        extend: prepare the broker for the stack: exact accounts, what its own consumers lack. Called once,
+        by `install`.
     """
 
     name: str

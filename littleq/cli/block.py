@@ -59,7 +59,7 @@ def block(report: QueueReport, history: History, width: int) -> list[Text]:
     rows = [
         _row("depth", *_depth(report)),
         _row("flow", *_flow(report)),
-        _row("law", *_law(report)),
+        _row("law", *_law(report, history)),
         _row("servers", *_servers(report)),
         _row("wait", *_wait(report)),
         _row("breaches", *_breaches(report)),
@@ -118,9 +118,11 @@ def _flow(report: QueueReport) -> list[Piece]:
     return pieces
 
 
-def _law(report: QueueReport) -> list[Piece]:
+def _law(report: QueueReport, history: History) -> list[Piece]:
+    mean = history.mean_depth()
+    depth = report.number_in_system if mean is None else rounded(mean)
     pieces = [
-        *_figure("L", number(report.number_in_system), _FIRST),
+        *_figure("L", number(depth), _FIRST),
         *_figure("λW", number(rounded(report.number_in_system_expected)), _SECOND),
         *_figure("W", seconds(report.sojourn_time)),
     ]

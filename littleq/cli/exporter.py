@@ -41,8 +41,8 @@ def exporter(host: str | None, port: int | None, url: str | None, config_file: P
 
     Stops on SIGTERM or Ctrl-C. Exits with 2 if the port is taken.
     """
-    from littleq.metrics.collector import collector_for  # noqa: PLC0415 - --help answers at once
-    from littleq.server.exporter import serve_metrics  # noqa: PLC0415
+    from littleq.metrics.collector import collector_for
+    from littleq.server.exporter import serve_metrics
 
     config = load_config(url, config_file)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -45,7 +45,7 @@ def monitor(
     \b
       depth     jobs that wait or run, of the queue limit; then where they are
       flow      λ offered, attempts done, refused and retried per second
-      law       L as counted beside λW as Little's Law expects it; W = Wq + S
+      law       L, the mean depth of the last minute, beside λW as Little's Law has it; W = Wq + S
       servers   c, worker threads, and their utilization ρ = (λ + retries) S / c
       wait      measured waits; what a job sent now would wait; what the SLA leaves
       breaches  in all, and as a share beside the share that the promise allows

@@ -39,7 +39,7 @@ def quiet_logs() -> None:
 @contextmanager
 def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr, if that is a terminal; call what it yields after each step, with a remark."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = make_console(stderr=True)
     columns = (
@@ -47,6 +47,7 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[str
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[remark]}"),
+        *([TimeRemainingColumn(compact=True)] if total else []),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total, remark="")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from littleq.cli.root import without_secrets
 from littleq.cli.show import rate
 from littleq.ledger import fields
+from littleq.ledger.base import RECENT_SLOTS, SLOT_SECONDS
 from littleq.metrics.observe import QueueReport, observe
 from littleq.metrics.sources import Source, SourceError
 
@@ -27,6 +28,8 @@ _CLASS_NAME = re.compile(r"^\w+Error: ")
 T = TypeVar("T")
 Answer = TypeVar("Answer")
 
+#: The window of the ledger's rates, in seconds: L is averaged over the same.
+RECENT_SECONDS = SLOT_SECONDS * RECENT_SLOTS
 #: Samples kept for a sparkline: wider than any terminal shows.
 HISTORY = 240
 #: How often the broker is asked for queues that nobody here knows, in seconds: it may have to scan its keys.
@@ -68,15 +71,26 @@ def status_of(report: QueueReport) -> Status:
 class History:
     """The recent past of one queue: depth, and λ between two readings."""
 
+    taken_at: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     depth: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
     arrival_rate: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
     _last: tuple[float, float] | None = None
 
-    def add(self, report: QueueReport, snapshot: LedgerSnapshot | None) -> None:
+    def add(self, at: float, report: QueueReport, snapshot: LedgerSnapshot | None) -> None:
         """Note one reading; what could not be read leaves a gap."""
         depth = report.number_in_system
+        self.taken_at.append(at)
         self.depth.append(None if depth is None else float(depth))
         self.arrival_rate.append(self._rate_since(report.queue, snapshot))
+
+    def mean_depth(self) -> float | None:
+        """L as Little's Law has it: the mean over the last minute's readings; None of fewer than two."""
+        recent = [
+            depth
+            for at, depth in zip(self.taken_at, self.depth, strict=True)
+            if depth is not None and at > self.taken_at[-1] - RECENT_SECONDS
+        ]
+        return sum(recent) / len(recent) if len(recent) > 1 else None
 
     def _rate_since(self, queue: str, snapshot: LedgerSnapshot | None) -> float | None:
         if snapshot is None:
@@ -155,9 +169,10 @@ class Watch:
         reports = observe(snapshot, truths, self.config)
         if self._wanted:
             reports = {name: reports[name] for name in dict.fromkeys(self._wanted) if name in reports}
+        now = self._now()
         for name, report in reports.items():
-            self.histories.setdefault(name, History()).add(report, snapshot)
-        return Reading(self._now(), reports, away)
+            self.histories.setdefault(name, History()).add(now, report, snapshot)
+        return Reading(now, reports, away)
 
     def _truths(self, inspector: Inspector, snapshot: LedgerSnapshot | None) -> Mapping[str, TruthTable]:
         if self._now() >= self._discover_at:

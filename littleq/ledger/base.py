@@ -127,7 +127,7 @@ class LedgerSnapshot:
         return sum(1 for worker in self.workers if queue in worker.queues)
 
 
-class LedgerUnavailable(BackendError):  # noqa: N818 - a state, not a mistake
+class LedgerUnavailable(BackendError):
     """The ledger did not take or give anything; the caller keeps what it has and tries again."""
 
 

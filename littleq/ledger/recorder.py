@@ -16,7 +16,8 @@ one that is killed: both are counts, never jobs.
 Forks. A child starts afresh: a writer id of its own, no counts, no presence, no thread until it counts. What
 the parent had pending stays with the parent.
 
-Assumption. The monotonic clock runs while batches wait; a host that sleeps dates its counts too young.
+Known weakness. The monotonic clock dates what waits, so a host that sleeps makes its counts too young. Where
+background threads do not run (uWSGI without `enable-threads`), nothing is sent before the process ends.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Recorder:
     def _begin(self) -> None:
         """The state of a process that has counted nothing yet."""
         self.writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may count while its thread does
         self._flushing = threading.Lock()
         self._pending: dict[str, defaultdict[str, float]] = {}
         self._increments = 0
@@ -105,9 +106,8 @@ class Recorder:
             queue: "" where none is known.
             counts: field and amount; see `littleq.ledger.fields`. A field may come more than once.
         """
-        items = getattr(
-            counts, "items", None
-        )  # asking whether it is a Mapping would cost as much as the rest
+        # Asking whether it is a Mapping would cost as much as all the rest.
+        items = getattr(counts, "items", None)
         pairs: Iterable[tuple[str, float]] = counts if items is None else items()  # type: ignore[assignment]
         with self._lock:
             found = self._pending.get(queue)

@@ -79,7 +79,9 @@ def capacity_limit(
     """
     if service_time is None:
         jobs = max(1, worker_processes) * jobs_per_worker
-        return QueueLimit(jobs, jobs / sla_seconds, 0, f"cold start: {jobs} jobs, no service time measured yet")
+        return QueueLimit(
+            jobs, jobs / sla_seconds, 0, f"cold start: {jobs} jobs, no service time measured yet"
+        )
     servers = max(1, servers)
     patience = sla_seconds - service_time if sojourn else sla_seconds
     waiting = 0

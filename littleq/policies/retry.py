@@ -47,9 +47,9 @@ class Backoff:
         """Wait before jitter after `retries` retries: minimum × 2^retries, at most the maximum.
 
         >>> [Backoff(1, 10).base(n) for n in range(5)]
-        [1, 2, 4, 8, 10]
+        [1.0, 2.0, 4.0, 8.0, 10]
         """
-        return min(self.maximum, self.minimum * 2 ** min(retries, MAX_EXPONENT))
+        return min(self.maximum, self.minimum * 2.0 ** min(retries, MAX_EXPONENT))
 
     def wait(self, retries: int, last_wait: float | None, rng: random.Random) -> float:
         """Wait with jitter, in seconds, within [0, maximum].
@@ -64,7 +64,9 @@ class Backoff:
             return rng.uniform(0.0, base)
         if self.jitter == "equal":
             return base / 2 + rng.uniform(0.0, base / 2)
-        return min(self.maximum, rng.uniform(self.minimum, max(self.minimum, 3 * (last_wait or self.minimum))))
+        return min(
+            self.maximum, rng.uniform(self.minimum, max(self.minimum, 3 * (last_wait or self.minimum)))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,9 @@ def route_for(exception: BaseException, routes: Mapping[str, Route] | Iterable[t
 class RetryBudget:
     """Retries against first attempts of the last minute or two, in one process.
 
-    `stretch` says by how much a backoff grows: 1 within the budget, up to `MAX_STRETCH` beyond it. Counts are kept in two
-    windows, the running one and the one before. Not locked: a count that two threads lose to each other changes nothing.
+    `stretch` says by how much a backoff grows: 1 within the budget, up to `MAX_STRETCH` beyond it. Counts
+    are kept in two windows, the running one and the one before. Not locked: a count that two threads lose
+    to each other changes nothing.
 
     >>> budget = RetryBudget(ratio=0.1)
     >>> for _ in range(100): budget.first_attempt(now=0.0)

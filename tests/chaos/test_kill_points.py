@@ -1,8 +1,8 @@
 """kill -9 at every point of a job's life, one after the other.
 
-A worker works off a job that fails once, one that was delayed and one that is never cured, and is killed at its k-th command to
-the server: right before it, or right after, with the answer on its way. Then another worker takes over. Whatever k is, no
-job is lost, none is doubled in the queue, and the accounts balance.
+A worker works off a job that fails once, one that was delayed and one that is never cured, and is killed at
+its k-th command to the server: right before it, or right after, with the answer on its way. Then another
+worker takes over. Whatever k is, no job is lost, none is doubled in the queue, and the accounts balance.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from dramatiq import Worker
 from dramatiq.middleware import CurrentMessage
 
 from littleq.config import SLAQueueConfig
-
 from tests.support import App, eventually
 
-QUEUE = SLAQueueConfig("q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.02, max_retries=1)
+QUEUE = SLAQueueConfig(
+    "q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.02, max_retries=1
+)
 #: A whole life takes about thirty commands; beyond that the worker idles and is killed while it polls.
 KILL_POINTS = range(1, 34)
 
@@ -65,7 +66,9 @@ def work_until_killed(app: App, point: int, *, after: bool) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_no_kill_point_loses_or_doubles_a_job(make_app: Callable[..., App], tmp_path: Path, *, after: bool) -> None:
+def test_no_kill_point_loses_or_doubles_a_job(
+    make_app: Callable[..., App], tmp_path: Path, *, after: bool
+) -> None:
     for point in KILL_POINTS:
         ran = tmp_path / f"{point}.log"
         app = build(make_app, ran)

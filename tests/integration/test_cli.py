@@ -273,7 +273,7 @@ def test_a_server_that_goes_away_ends_neither_producer_nor_monitor(
         (("producer", "--module", "shop", "-q", "batch", "--trace", "shop.py"), "shop.py, line 2"),
         (("wroker",), "No such command 'wroker'"),
     ],
-    ids=" ".join,
+    ids=lambda part: " ".join(part) if isinstance(part, tuple) else "says",
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
     littleq: Littleq, args: tuple[str, ...], says: str

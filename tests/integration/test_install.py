@@ -19,7 +19,14 @@ import littleq
 from littleq.backends.base import backend_for
 from littleq.config import Config
 from littleq.errors import BackendError, ConfigurationError
-from littleq.middleware import AdmissionControl, Concurrency, DeadLetters, ExponentialRetries, Presence, SLATimer
+from littleq.middleware import (
+    AdmissionControl,
+    Concurrency,
+    DeadLetters,
+    ExponentialRetries,
+    Presence,
+    SLATimer,
+)
 from tests.support import ROOT, eventually
 
 
@@ -128,7 +135,9 @@ def test_an_embedded_app_needs_nothing_else(
     assert workers.wait(timeout=30) == 0
 
 
-def test_a_pre_forking_web_server_sends_from_its_children(valkey_url: str, redis_client: Any, closing: Any) -> None:
+def test_a_pre_forking_web_server_sends_from_its_children(
+    valkey_url: str, redis_client: Any, closing: Any
+) -> None:
     """Hazard 17: imported in the master, used in children forked from it, counted once."""
     broker = closing(littleq.setup(url=valkey_url))
     actor = dramatiq.actor(lambda: None, actor_name="a", broker=broker)

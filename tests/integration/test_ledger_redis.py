@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 PREFIX = "littleq:tests:ledger"
 
 
-def batch(counts: Mapping[str, Mapping[str, float]] | None = None, *, writer: str = "w1", **others: object) -> Batch:
+def batch(
+    counts: Mapping[str, Mapping[str, float]] | None = None, *, writer: str = "w1", **others: object
+) -> Batch:
     return Batch(writer, 1, counts or {}, **others)  # type: ignore[arg-type]
 
 
@@ -125,7 +127,9 @@ from littleq.ledger.redis import RedisLedger
 recorder = Recorder(RedisLedger(Redis.from_url(sys.argv[1]), "tests"), flush_seconds=0.005)
 
 def work():
-    for _ in range(1000):
+    for index in range(1000):
+        if index % 100 == 0:
+            recorder.flush()
         recorder.count("default", "done")
         recorder.add("default", fields.observation(fields.SERVICE, fields.SERVICE_BOUNDS, 0.25))
 
@@ -136,7 +140,7 @@ threads = [threading.Thread(target=work) for _ in range(4)]
 
 
 def test_processes_that_count_at_once_sum_up_exactly(redis_client: Redis, valkey_url: str) -> None:
-    """Four processes of four threads, each flushed many times while it counts and once more when it exits."""
+    """Four processes of four threads, flushed while they count, by the threads and beside them, and at exit."""
     processes = [subprocess.Popen([sys.executable, "-c", WRITER, valkey_url], cwd=ROOT) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
     assert RedisLedger(redis_client, "tests").snapshot().queue("default").totals == {

@@ -99,7 +99,9 @@ def test_admitted_jobs_keep_their_sla_and_workers_stay_busy(
     in_time = 1 - totals.get("breached", 0.0) / totals["started"]
     service_time = totals["service:sum"] / totals["service:count"]
     busy = rate * service_time / (PROCESSES * THREADS)
-    assert in_time >= PERCENTILE / 100, f"only {in_time:.1%} of the admitted jobs started within {SLA_SECONDS} s"
+    assert in_time >= PERCENTILE / 100, (
+        f"only {in_time:.1%} of the admitted jobs started within {SLA_SECONDS} s"
+    )
     assert busy >= 0.95, f"the workers were busy only {busy:.1%} of the time"
     if on_overload == "shed":
         assert shed > sent / 2

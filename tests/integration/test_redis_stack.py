@@ -15,7 +15,6 @@ from littleq import job
 from littleq.backends.redis.urls import redis_client as connect
 from littleq.config import SLAQueueConfig
 from littleq.middleware import ExponentialRetries, Overloaded
-
 from tests.support import eventually
 
 Make = Callable[..., Any]
@@ -83,7 +82,9 @@ def test_a_dead_workers_jobs_are_orphaned_then_recovered(make_app: Make) -> None
         actor.send()
     fetched = app.broker.consume("q", prefetch=3)
     assert next(fetched) is not None
-    app.broker.client.zadd("dramatiq:__heartbeats__", {app.broker.broker_id: 0})  # its last sign of life was long ago
+    app.broker.client.zadd(
+        "dramatiq:__heartbeats__", {app.broker.broker_id: 0}
+    )  # its last sign of life was long ago
     truth = app.truth()
     assert (truth.ready, truth.in_flight, truth.orphaned, truth.imbalance) == (0, 0, 3, 0)
     other = make_app(SLAQueueConfig("q", admission="off"), heartbeat_timeout=1000)
@@ -188,7 +189,11 @@ def test_a_dead_letter_carries_its_reason_on_the_server(make_app: Make) -> None:
     eventually(lambda: app.truth().dead == 1)
     (data,) = app.broker.client.hvals("dramatiq:q.XQ.msgs")
     death = job.read(Message.decode(data).options)["dead"]
-    assert (death["reason"], death["exception"], death["message"]) == ("exhausted", "builtins.ValueError", "row 7")
+    assert (death["reason"], death["exception"], death["message"]) == (
+        "exhausted",
+        "builtins.ValueError",
+        "row 7",
+    )
     assert "in fail" in death["traceback"]
 
 

@@ -56,7 +56,9 @@ def test_changes_of_the_stack_are_noticed(broker: StubBroker) -> None:
     assert len(calls) == 1
 
 
-def test_only_a_middleware_error_passes_and_only_before(broker: StubBroker, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_middleware_error_passes_and_only_before(
+    broker: StubBroker, caplog: pytest.LogCaptureFixture
+) -> None:
     calls: list[Any] = []
     broker.add_middleware(Named("bug", calls, ValueError("bug")))
     broker.add_middleware(Named("no", calls, MiddlewareError("no")))

@@ -20,10 +20,11 @@ __all__ = ["SCHEMES", "build_redis_broker", "redis_backend"]
 
 #: A worker not heard of for this long is dead, in milliseconds (Dramatiq: 60 s).
 HEARTBEAT_TIMEOUT_MS = 15_000
-#: Commands out of a million that look for dead workers (Dramatiq: 1000, minutes on a quiet system). An idle consumer's polls alone
-#: are several a second, so with this a look is due within seconds.
+#: Commands out of a million that look for dead workers (Dramatiq: 1000, minutes on a quiet system). An idle
+#: consumer's polls alone are several a second, so with this a look is due within seconds.
 MAINTENANCE_CHANCE = 50_000
-#: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a thread for ever.
+#: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a
+#: thread for ever.
 SOCKET_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dramatiq import Message
 
@@ -35,8 +35,8 @@ class RedisDeadLetters:
         after: tuple[float, set[bytes]] = (float("-inf"), set())
         while True:
             score, seen = after
-            page = client.zrangebyscore(key, score, "+inf", start=0, num=PAGE + len(seen), withscores=True)
-            page = [(letter_id, died) for letter_id, died in page if letter_id not in seen]
+            found = client.zrangebyscore(key, score, "+inf", start=0, num=PAGE + len(seen), withscores=True)
+            page = [row for row in cast("list[tuple[bytes, float]]", found) if row[0] not in seen]
             if not page:
                 return
             yield from self._read(queue, page)
@@ -54,7 +54,7 @@ class RedisDeadLetters:
         data = self._broker.client.hget(self._key(queue) + ".msgs", letter_id)
         if data is None:
             return False
-        message = Message.decode(data)
+        message = Message.decode(cast("bytes", data))
         fresh = message.copy(queue_name=queue)
         fresh.options.clear()
         fresh.options.update(fresh_options(message.options, time.time()), redis_message_id=letter_id)
@@ -85,7 +85,11 @@ def _letter(queue: str, letter_id: str, died_at: float, data: bytes, deliveries:
         message: Message[Any] = Message.decode(data)
     except Exception as error:  # kept and shown all the same: an undecodable job is somebody's job
         message = Message(queue, "?", (), {}, {}, message_id=letter_id, message_timestamp=int(died_at * 1000))
-        death: job.Death = {"reason": "undeliverable", "exception": type(error).__name__, "message": str(error)}
+        death: job.Death = {
+            "reason": "undeliverable",
+            "exception": type(error).__name__,
+            "message": str(error),
+        }
     else:
         death = job.read(message.options).get("dead", {})
     if deliveries is not None:

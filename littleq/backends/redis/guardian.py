@@ -51,8 +51,9 @@ SYNC_INTERVAL = 1.0  # seconds between two syncs of the AOF: what a power cut ma
 
 SETTINGS = {
     "appendonly": "yes",
-    # Written before it is answered, always. With everysec a server postpones that write while an fsync is slow, and kill -9
-    # then loses what it has answered (measured: 90 of 36,285 writes on a busy disk). The guardian syncs instead.
+    # Written before it is answered, always. With everysec a server postpones that write while an fsync is
+    # slow, and kill -9 then loses what it has answered (measured: 90 of 36,285 writes on a busy disk). The
+    # guardian syncs instead.
     "appendfsync": "no",
     "save": "",  # the AOF is the one copy, no snapshots beside it
 }

@@ -48,8 +48,13 @@ class RedisInspector:
         names = list(queues)
         if not names:
             return {}
-        rows = self._inspect(keys=[self._broker.namespace], args=[self._broker.heartbeat_timeout, LOOK_AT, *names])
-        return {queue: _truth(queue, json.loads(row), samples) for queue, (row, samples) in zip(names, rows, strict=True)}
+        rows = self._inspect(
+            keys=[self._broker.namespace], args=[self._broker.heartbeat_timeout, LOOK_AT, *names]
+        )
+        return {
+            queue: _truth(queue, json.loads(row), samples)
+            for queue, (row, samples) in zip(names, rows, strict=True)
+        }
 
     def depths(self, queues: Collection[str]) -> Mapping[str, int]:
         names = list(queues)
@@ -60,12 +65,12 @@ class RedisInspector:
 
     def strangers(self, queue: str) -> int:
         prefix = f"{self._broker.namespace}:{queue}"
-        return sum(
-            1
+        stored = (
+            data
             for suffix in (".msgs", ".DQ.msgs", ".XQ.msgs")
-            for message in decoded(data for _, data in self._broker.client.hscan_iter(prefix + suffix, count=SCAN_COUNT))
-            if message is None or not job.is_known(message.options)
+            for _, data in self._broker.client.hscan_iter(prefix + suffix, count=SCAN_COUNT)
         )
+        return sum(1 for message in decoded(stored) if message is None or not job.is_known(message.options))
 
 
 def decoded(stored: Iterable[bytes]) -> Iterator[Message[Any] | None]:
@@ -78,7 +83,9 @@ def decoded(stored: Iterable[bytes]) -> Iterator[Message[Any] | None]:
 
 
 def _truth(queue: str, row: Mapping[str, Any], samples: Collection[bytes]) -> TruthTable:
-    stamps = [job.read(message.options).get("ready_at") for message in decoded(samples) if message is not None]
+    stamps = [
+        job.read(message.options).get("ready_at") for message in decoded(samples) if message is not None
+    ]
     oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
     accounts = cast("dict[str, int]", row["accounts"] or {})  # an empty Lua table becomes a list or an object
     return TruthTable(
@@ -89,7 +96,9 @@ def _truth(queue: str, row: Mapping[str, Any], samples: Collection[bytes]) -> Tr
         dead=row["dead"],
         orphaned=row["orphaned"],
         oldest_age=None if oldest is None else max(0.0, row["now"] - oldest),
-        accounts=Accounts(**{name: int(accounts.get(name, 0)) for name in ("admitted", "done", "skipped", "purged")}),
+        accounts=Accounts(
+            **{name: int(accounts.get(name, 0)) for name in ("admitted", "done", "skipped", "purged")}
+        ),
         approximate=frozenset({"oldest_age"} if len(samples) < row["ready"] else ()),
     )
 

@@ -11,8 +11,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from littleq.background import survive_forks
 from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url
+from littleq.background import survive_forks
 from littleq.errors import ConfigurationError
 
 #: Schemes that users write, and what redis-py calls them.
@@ -63,8 +63,8 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
     """A client with a pool of its own for `url`; connects at its first command, anew in a forked child.
 
     Args:
-        url: with one of `SCHEMES`, its query (`?socket_timeout=5`) wins over `options`; or `embedded://…`, which
-            starts the server if need be, now and whenever a connection finds it gone.
+        url: with one of `SCHEMES`, its query (`?socket_timeout=5`) wins over `options`; or `embedded://…`,
+            which starts the server if need be, now and whenever a connection finds it gone.
         options: as for `redis.Redis`. Default retry: once and at once, and only where the connection was
             lost, as a pooled one is after a restart of the server. redis-py's own default, ten times with
             growing pauses, would hold a caller for many seconds.
@@ -111,18 +111,18 @@ def is_at(client: redis.Redis, url: str) -> bool:
 
 
 class _EmbeddedConnection(redis.UnixDomainSocketConnection):
-    """Brings the embedded server back when it is gone: a service manager may have stopped the unit that ran it."""
+    """Brings the embedded server back when it is gone: its service unit may have been stopped."""
 
     def __init__(self, *arguments: Any, data_dir: Path | None = None, **options: Any) -> None:
         self._data_dir = data_dir
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> Any:
         try:
-            return super()._connect()
+            return super()._connect()  # type: ignore[no-untyped-call]
         except OSError:
             connect_embedded(self._data_dir)
-            return super()._connect()
+            return super()._connect()  # type: ignore[no-untyped-call]
 
 
 def _embedded_pool(url: str, options: dict[str, Any]) -> redis.ConnectionPool:

@@ -1,12 +1,11 @@
 """Dramatiq's StubBroker: a broker in this process's memory, for tests.
 
-Everything is read from the broker's own queues, so every number is exact; a due delayed job is briefly in both of its queues, as
-Dramatiq enqueues it before it acks the delayed one.
+Everything is read from the broker's own queues, so every number is exact; a due delayed job is briefly in
+both of its queues, as Dramatiq enqueues it before it acks the delayed one.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
@@ -16,8 +15,6 @@ from littleq.backends.stub.inspector import StubInspector
 
 if TYPE_CHECKING:
     from dramatiq.brokers.stub import StubBroker
-
-    from littleq.config import Config
 
 
 def stub_backend(broker: StubBroker) -> Backend:
@@ -29,9 +26,5 @@ def stub_backend(broker: StubBroker) -> Backend:
         dead_letters=StubDeadLetters(broker, accounts),
         exact_depth=True,
         transient_errors=(),
-        extend=partial(_extend, accounts, broker),
+        extend=lambda _config: accounts.keep(broker),
     )
-
-
-def _extend(accounts: StubAccounts, broker: StubBroker, config: Config) -> None:
-    accounts.keep(broker)

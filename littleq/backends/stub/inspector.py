@@ -37,8 +37,9 @@ class StubInspector:
 
     def strangers(self, queue: str) -> int:
         letters = self._broker.dead_letters_by_queue.get(queue, [])
-        waiting = [*self._messages(queue), *self._messages(dq_name(queue)), *letters]
-        return sum(1 for message in waiting if not job.is_known(message.options))
+        options = [message.options for name in (queue, dq_name(queue)) for message in self._messages(name)]
+        options += [letter.options for letter in letters]
+        return sum(1 for known in options if not job.is_known(known))
 
     def _truth(self, queue: str) -> TruthTable:
         accounts = self._accounts.read(queue)

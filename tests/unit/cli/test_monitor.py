@@ -80,6 +80,7 @@ def shown(
     """The lines of a screen without colours."""
     histories = {report.queue: History() for report in reports}
     for history in histories.values():
+        history.taken_at.extend(float(n) for n in range(samples))
         history.depth.extend(float(n) for n in range(samples))
         history.arrival_rate.extend(20.0 for _ in range(samples))
     reading = Reading(1.7e9, {report.queue: report for report in reports}, away)
@@ -110,7 +111,7 @@ def test_a_block_shows_every_number(width: int) -> None:
     text = "\n".join(shown([BUSY], width))
     for part in (
         "99 % start within 1 s", "● ok", "13 of 20", "9 ready  4 in flight  3 delayed", "dead letters 2",
-        "λ 19.8/s", "done 19.3/s", "retried 0.2/s", "L 13", "λW 12.4", "W 637 ms = Wq 612 ms + S 25.1 ms",
+        "λ 19.8/s", "done 19.3/s", "retried 0.2/s", "L 24.5", "λW 12.4", "W 637 ms = Wq 612 ms + S 25.1 ms",
         "c 8", "ρ 62.5 %", "in 1 worker process", "p50 12 ms", "p99 850 ms", "next job 40 ms",
         "headroom 960 ms",
         "0.4 % of the last minute, 1 % may", "max 49", "max 20/s",
@@ -190,6 +191,14 @@ def test_the_history_is_depth_and_arrivals_between_two_readings(backend: Any) ->
     history = watch.histories["realtime"]
     assert list(history.depth) == [1.0, 5.0]
     assert list(history.arrival_rate) == [None, 30.0]
+
+
+def test_l_is_the_mean_depth_of_the_last_minute() -> None:
+    history = History()
+    assert history.mean_depth() is None
+    for at, depth in ((0.0, 900), (50.0, 10), (80.0, None), (100.0, 20)):
+        history.add(at, replace(BUSY, number_in_system=depth), None)
+    assert history.mean_depth() == 15.0
 
 
 def test_after_an_outage_arrivals_are_not_made_up(backend: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -113,27 +113,16 @@ def test_a_snapshot_does_not_change_when_the_ledger_does(ledger: MemoryLedger, c
 
 
 def test_a_fork_while_another_thread_holds_the_lock_does_not_deadlock(
-    ledger: MemoryLedger, in_fork: Callable[[Callable[[], Any]], Any]
+    ledger: MemoryLedger,
+    in_fork: Callable[[Callable[[], Any]], Any],
+    held_elsewhere: Callable[..., AbstractContextManager[None]],
 ) -> None:
     def child() -> float:
         ledger.apply(Batch("w", 1, {"default": {"done": 1}}))
         return ledger.snapshot().queue("default").totals["done"]
 
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with ledger._lock:
-            held.set()
-            release.wait(20)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(20)
-    try:
+    with held_elsewhere(ledger._lock):
         assert in_fork(child) == 1
-    finally:
-        release.set()
-        holder.join()
     assert ledger.snapshot().queue("default").totals == {}
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,10 +63,7 @@ def test_an_embedded_server_is_joined_when_it_is_asked_for(monkeypatch: pytest.M
         joined.append(data_dir)
         return "unix:///run/littleq.sock"
 
-    module = ModuleType("littleq.backends.redis.embedded")
-    module.connect_embedded = connect_embedded  # type: ignore[attr-defined]
-    module.parse_embedded_url = lambda url: Path("/srv/jobs") if url.endswith("jobs") else None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "littleq.backends.redis.embedded", module)
+    monkeypatch.setattr("littleq.backends.redis.urls.connect_embedded", connect_embedded)
     found = open_ledger(Config(url="embedded://"))
     open_ledger(Config(url="embedded:///srv/jobs"))
     assert connection_of(client_of(found))["path"] == "/run/littleq.sock"

@@ -260,7 +260,9 @@ def test_a_refused_group_with_a_callback_sends_nothing(make_stack: Make) -> None
 
 
 def test_a_group_of_pipelines_is_judged_by_first_links(make_stack: Make) -> None:
-    stack = make_stack(SLAQueueConfig("first", arrival_rate=2, sla_seconds=1), SLAQueueConfig("second", arrival_rate=1))
+    stack = make_stack(
+        SLAQueueConfig("first", arrival_rate=2, sla_seconds=1), SLAQueueConfig("second", arrival_rate=1)
+    )
     first = stack.actor(lambda: None, actor_name="first", queue_name="first")
     second = stack.actor(lambda *_: None, actor_name="second", queue_name="second")
     pipes = [first.message() | second.message() for _ in range(2)]
@@ -286,7 +288,9 @@ def test_admission_fails_open_and_counts_it(make_stack: Make, monkeypatch: pytes
 
 
 def test_a_message_sent_by_a_hook_during_a_retry_is_a_send_of_its_own(make_stack: Make) -> None:
-    stack = make_stack(SLAQueueConfig("q", arrival_rate=5, sla_seconds=1, min_backoff_seconds=0.001, max_retries=1))
+    stack = make_stack(
+        SLAQueueConfig("q", arrival_rate=5, sla_seconds=1, min_backoff_seconds=0.001, max_retries=1)
+    )
 
     class Auditor(dramatiq.Middleware):
         def before_enqueue(self, broker: Any, message: Message[Any], delay: int | None) -> None:

@@ -13,7 +13,9 @@ from littleq.backends import backend_for
 from littleq.config import SLAQueueConfig
 
 Make = Callable[..., Any]
-FAST = SLAQueueConfig("q", admission="off", min_backoff_seconds=0.001, max_backoff_seconds=0.002, max_retries=2)
+FAST = SLAQueueConfig(
+    "q", admission="off", min_backoff_seconds=0.001, max_backoff_seconds=0.002, max_retries=2
+)
 
 
 def only_letter(stack: Any) -> Any:
@@ -47,7 +49,9 @@ def test_the_record_names_reason_exception_place_and_attempts(make_stack: Make) 
         ({"retry_routes": {RuntimeError: "dead"}}, "refused", 1),
     ],
 )
-def test_reasons_are_told_apart(make_stack: Make, options: dict[str, Any], reason: str, attempts: int) -> None:
+def test_reasons_are_told_apart(
+    make_stack: Make, options: dict[str, Any], reason: str, attempts: int
+) -> None:
     stack = make_stack(FAST)
 
     def fail() -> None:

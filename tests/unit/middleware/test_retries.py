@@ -14,7 +14,9 @@ from littleq.config import SLAQueueConfig
 from littleq.middleware import ExponentialRetries, Overloaded
 
 Make = Callable[..., Any]
-FAST = SLAQueueConfig("q", admission="off", min_backoff_seconds=0.001, max_backoff_seconds=0.002, max_retries=3)
+FAST = SLAQueueConfig(
+    "q", admission="off", min_backoff_seconds=0.001, max_backoff_seconds=0.002, max_retries=3
+)
 
 
 def failing(calls: list[int], error: type[BaseException] = RuntimeError) -> Callable[[], None]:
@@ -79,7 +81,9 @@ def test_a_queue_that_is_not_configured_keeps_the_apps_own_settings(make_stack: 
 
 def test_delays_follow_the_policy(make_stack: Make) -> None:
     """Decorrelated jitter needs the last wait, which travels with the message."""
-    stack = make_stack(SLAQueueConfig("q", admission="off", jitter="equal", min_backoff_seconds=8, max_retries=5))
+    stack = make_stack(
+        SLAQueueConfig("q", admission="off", jitter="equal", min_backoff_seconds=8, max_retries=5)
+    )
     retries = stack.middleware(ExponentialRetries)
     delays: list[int] = []
     stack.broker.enqueue, real = (lambda message, delay=None: delays.append(delay)), stack.broker.enqueue
@@ -122,7 +126,9 @@ def test_throws_and_retry_when_mean_what_they_mean_in_dramatiq(make_stack: Make)
     asked: list[int] = []
     stack = make_stack(FAST)
     stack.actor(failing(thrown), actor_name="t", queue_name="q", throws=RuntimeError).send()
-    stack.actor(failing(asked), actor_name="w", queue_name="q", retry_when=lambda retries, _: retries < 5).send()
+    stack.actor(
+        failing(asked), actor_name="w", queue_name="q", retry_when=lambda retries, _: retries < 5
+    ).send()
     stack.run("q")
     assert (len(thrown), len(asked)) == (1, 6)
     assert stack.counts("q")["dead:refused"] == 1
@@ -145,7 +151,9 @@ def test_a_retry_exception_names_its_own_delay(make_stack: Make) -> None:
 def test_exhausted_jobs_are_told_of(make_stack: Make) -> None:
     told: list[Any] = []
     stack = make_stack(FAST)
-    stack.actor(lambda data, retry: told.append((data["actor_name"], retry)), actor_name="tell", queue_name="told")
+    stack.actor(
+        lambda data, retry: told.append((data["actor_name"], retry)), actor_name="tell", queue_name="told"
+    )
     stack.actor(failing([]), actor_name="a", queue_name="q", on_retry_exhausted="tell").send()
     stack.run("q", "told")
     assert told == [("a", {"retries": 3, "max_retries": 3})]
@@ -174,7 +182,9 @@ def test_a_broker_that_is_away_is_waited_for(make_stack: Make) -> None:
     assert stack.truth("q").imbalance == 0
 
 
-@pytest.mark.parametrize("error", [ValueError("cannot be delayed so long"), Overloaded("q", depth=1, limit=1, retry_after=1)])
+@pytest.mark.parametrize(
+    "error", [ValueError("cannot be delayed so long"), Overloaded("q", depth=1, limit=1, retry_after=1)]
+)
 def test_a_retry_that_can_never_be_enqueued_is_dead_lettered(make_stack: Make, error: Exception) -> None:
     stack = make_stack(FAST)
     enqueue = stack.gate._enqueue
@@ -214,7 +224,9 @@ def test_a_job_that_was_refused_elsewhere_waits_for_room_there(make_stack: Make)
 
 def test_retries_beyond_the_budget_wait_longer(make_stack: Make) -> None:
     stack = make_stack(
-        SLAQueueConfig("q", admission="off", jitter="equal", min_backoff_seconds=1, max_backoff_seconds=1, retry_budget=0)
+        SLAQueueConfig(
+            "q", admission="off", jitter="equal", min_backoff_seconds=1, max_backoff_seconds=1, retry_budget=0
+        )
     )
     retries = stack.middleware(ExponentialRetries)
     delays: list[int] = []

@@ -67,7 +67,9 @@ def test_a_delayed_job_is_ready_when_it_is_due(make_stack: Make) -> None:
 
 
 def test_a_retry_is_ready_when_it_is_due_again(make_stack: Make) -> None:
-    stack = make_stack(SLAQueueConfig("q", admission="off", sla_seconds=1, min_backoff_seconds=0.001, max_retries=1))
+    stack = make_stack(
+        SLAQueueConfig("q", admission="off", sla_seconds=1, min_backoff_seconds=0.001, max_retries=1)
+    )
     starts: list[float] = []
 
     def fail() -> None:

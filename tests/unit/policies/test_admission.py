@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from littleq.policies.admission import MIN_RETRY_AFTER_SECONDS, QueueLimit, capacity_limit, contract_limit, judge
+from littleq.policies.admission import (
+    MIN_RETRY_AFTER_SECONDS,
+    QueueLimit,
+    capacity_limit,
+    contract_limit,
+    judge,
+)
 
 
 def capacity(**changes: object) -> QueueLimit:
@@ -25,7 +31,9 @@ def capacity(**changes: object) -> QueueLimit:
     return capacity_limit(**{**arguments, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("rate", "sla", "jobs"), [(20, 1, 20), (0.1, 600, 60), (1000, 0.25, 250), (0.1, 3, 1)])
+@pytest.mark.parametrize(
+    ("rate", "sla", "jobs"), [(20, 1, 20), (0.1, 600, 60), (1000, 0.25, 250), (0.1, 3, 1)]
+)
 def test_contract_is_littles_law(rate: float, sla: float, jobs: int) -> None:
     assert contract_limit(rate, sla).jobs == jobs
 
@@ -34,7 +42,9 @@ def test_capacity_leaves_room_for_chance() -> None:
     """8 servers of 0.1 s clear 80 jobs in 1 s on average; 99 % of the time they clear fewer."""
     limit = capacity()
     departures = 80.0
-    tail = sum(math.exp(-departures + k * math.log(departures) - math.lgamma(k + 1)) for k in range(limit.jobs))
+    tail = sum(
+        math.exp(-departures + k * math.log(departures) - math.lgamma(k + 1)) for k in range(limit.jobs)
+    )
     assert tail <= 0.01  # P(fewer departures within the SLA than jobs may wait)
     assert 0 < limit.jobs < 80
     assert capacity(percentile=50.0).jobs > limit.jobs
@@ -75,7 +85,9 @@ def test_criticality_closes_the_queue_earlier() -> None:
     share=st.floats(0.01, 1),
     rate=st.floats(0.001, 1e5),
 )
-def test_nothing_admitted_passes_the_limit(jobs: int, depth: int, asking: int, share: float, rate: float) -> None:
+def test_nothing_admitted_passes_the_limit(
+    jobs: int, depth: int, asking: int, share: float, rate: float
+) -> None:
     decision = judge(QueueLimit(jobs, rate, 0, ""), number_in_system=depth, share=share, jobs=asking)
     if decision.admitted:
         assert depth + asking <= jobs

@@ -15,7 +15,8 @@ JITTERS = ("full", "equal", "decorrelated")
 
 
 @pytest.mark.parametrize(
-    ("retries", "base"), [(0, 15), (1, 30), (2, 60), (3, 120), (10, 15360), (15, 491520), (16, 604800), (4000, 604800)]
+    ("retries", "base"),
+    [(0, 15), (1, 30), (2, 60), (3, 120), (10, 15360), (15, 491520), (16, 604800), (4000, 604800)],
 )
 def test_base_doubles_up_to_the_maximum(retries: int, base: float) -> None:
     assert Backoff(15, 7 * 86400).base(retries) == base
@@ -79,7 +80,9 @@ def test_bounds_out_of_order_are_refused(minimum: float, maximum: float) -> None
         (9, 3, "skip", "skip", "routed to skip"),
     ],
 )
-def test_decision_table(retries: int, max_retries: int | None, route: str, expected: str, reason: str) -> None:
+def test_decision_table(
+    retries: int, max_retries: int | None, route: str, expected: str, reason: str
+) -> None:
     decision = decide(
         Backoff(1, 10),
         retries=retries,

@@ -124,9 +124,9 @@ class _Accounting(_DramatiqConsumer):
     """Goes before Dramatiq's consumer class: tells the script how each job ended, gets back what was lost."""
 
     def __init__(
-        self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int, holdings: _Holdings  # type: ignore[no-untyped-call]
+        self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int, holdings: _Holdings
     ) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout)
+        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
         self.held = holdings.by_queue[queue_name]
         self._send_ack, self._send_nack = broker._dispatch("ack"), broker._dispatch("nack")
         if queue_name.endswith(".DQ"):
@@ -146,17 +146,17 @@ class _Accounting(_DramatiqConsumer):
     def nack(self, message: MessageProxy) -> None:
         self._settle(self._send_nack, message, _encoded(message))
 
-    def requeue(self, messages: Iterable[MessageProxy]) -> None:  # type: ignore[no-untyped-call]
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
         messages = list(messages)
-        super().requeue(messages)
+        super().requeue(messages)  # type: ignore[no-untyped-call]
         for message in messages:
             self._settled(message)
 
     def __next__(self) -> MessageProxy | None:
         try:
-            if not self.message_cache and time.monotonic() - self._looked_at >= LIMBO_SECONDS:  # type: ignore[no-untyped-call]
+            if not self.message_cache and time.monotonic() - self._looked_at >= LIMBO_SECONDS:
                 self._leave_limbo()
-            message: MessageProxy | None = super().__next__()
+            message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
         except TRANSIENT_ERRORS as error:
             raise ConnectionClosed(error) from None
         if message is not None:

@@ -108,7 +108,7 @@ def _check_server(broker: Broker, module: str, url: str | None) -> None:
 
     if not isinstance(broker, RedisBroker):
         return
-    asked: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    asked: dict[str, Any] = parse_url(url)
     used = broker.client.connection_pool.connection_kwargs
     mine = f"{asked.get('host', 'localhost')}:{asked.get('port', 6379)}"
     theirs = f"{used.get('host', 'localhost')}:{used.get('port', 6379)}"

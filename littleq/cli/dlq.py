@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 PURGE_CHUNK = 500
 
 
-@click.group()
+class InOrder(click.Group):
+    """Lists its commands in the order of their use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=InOrder)
 def dlq() -> None:
     """Look at dead letters, send them back to their queue, or delete them.
 
@@ -126,11 +133,11 @@ def replay(
     dry_run: bool,
     letter_ids: tuple[str, ...],
 ) -> None:
-    """Put dead letters back to their queues, with a fresh set of attempts.
+    """Put dead letters back to their queues.
 
-    Paced, so that the dead do not crowd out the living: they are never refused. Each one moves in a single
-    step of the broker; interrupt it and start it again at will. A letter that dies again meanwhile is not
-    replayed twice.
+    Each gets a fresh set of attempts and moves in a single step of the broker: interrupt this and start it
+    again at will. Paced, so that the dead do not crowd out the living, for they are never refused. A letter
+    that dies again meanwhile is not replayed twice.
     """
     selection = select(url, config_file, queues, actor, fingerprint)
     letters = selection.chosen(letter_ids, everything)
@@ -143,15 +150,15 @@ def replay(
             show.print_letter(console, letter, now)
         click.echo(f"{counted(count, 'dead letter')} would be replayed.")
     else:
-        _replay(selection, letters, rate)
+        _replay(selection, letters, rate, len(letter_ids) or selection.size())
     selection.report_missing()
 
 
-def _replay(selection: Selection, letters: Iterator[DeadLetter], rate: float) -> None:
+def _replay(selection: Selection, letters: Iterator[DeadLetter], rate: float, total: int | None) -> None:
     store, replayed, gone = selection.opened.backend.dead_letters, 0, 0
     start = time.monotonic()
     try:
-        with progress_bar("replaying") as advance:
+        with progress_bar("replaying", total) as advance:
             for letter in letters:
                 time.sleep(max(0.0, start + (replayed + gone) / rate - time.monotonic()))
                 if store.replay(letter.queue, letter.letter_id):

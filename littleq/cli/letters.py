@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from littleq.backends.base import DeadLetter
 
 
+#: Width from which a terminal shows a letter on one line.
+ONE_LINE = 120
+
+
 def letter_record(letter: DeadLetter) -> dict[str, Any]:
     """A letter for scripts."""
     mark = fingerprint(letter)
@@ -52,13 +56,18 @@ def group_record(group: Group) -> dict[str, Any]:
 
 
 def print_letter(console: Console, letter: DeadLetter, now: float) -> None:
-    """One letter on one line, cropped only by a terminal."""
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{_ago(letter.died_at, now):>12}", style="dim")
-    line.append(f"  {letter.letter_id}")
-    line.append(f"  {letter.queue}/{letter.actor}", style="bold")
-    line.append(f"  {_why(letter)}")
-    console.print(line, soft_wrap=not console.is_terminal)
+    """One letter on one line; on two of a narrow terminal, since its id has to be there whole."""
+    head = Text.assemble(
+        letter.letter_id,
+        (f"  {letter.queue}/{letter.actor}", "bold"),
+        (f"  {_ago(letter.died_at, now)}", "dim"),
+    )
+    is_narrow = console.is_terminal and console.width < ONE_LINE
+    why = Text(f"    {_why(letter)}" if is_narrow else f"  {_why(letter)}")
+    for line in (head, why) if is_narrow else (Text.assemble(head, why),):
+        console.print(
+            line, no_wrap=console.is_terminal, overflow="ellipsis", soft_wrap=not console.is_terminal
+        )
 
 
 def print_group(console: Console, group: Group, now: float) -> None:

@@ -45,7 +45,7 @@ def monitor(
     \b
       depth     jobs that wait or run, of the queue limit; then where they are
       flow      λ offered, attempts done, refused and retried per second
-      law       L, the mean depth of the last minute, beside λW as Little's Law has it; W = Wq + S
+      law       L, mean depth of the last minute, beside λW of Little's Law; W = Wq + S
       servers   c, worker threads, and their utilization ρ = (λ + retries) S / c
       wait      measured waits; what a job sent now would wait; what the SLA leaves
       breaches  in all, and as a share beside the share that the promise allows
@@ -91,7 +91,8 @@ def _once(watch: Watch, server: str, as_json: bool) -> None:
         width = console.width if console.is_terminal else 80
         console.print(frame(reading, watch.histories, server=server, width=width))
     if outage := reading.outage():
-        raise click.ClickException(f"{outage}: start it, or name another with --redis HOST:PORT.")
+        what, why = outage
+        raise click.ClickException(f"{what} ({why}): start it, or name another with --redis HOST:PORT.")
 
 
 def _first(watch: Watch) -> Reading:
@@ -115,7 +116,7 @@ def _print_plain(reading: Reading) -> None:
     from littleq.cli.screen import plain_line
 
     if outage := reading.outage():
-        click.echo(f"littleq: {outage}; trying again", err=True)
+        click.echo(f"littleq: {outage[0]}, trying again: {outage[1]}", err=True)
     for report in reading.reports.values():
         click.echo(plain_line(report, reading.taken_at))
 

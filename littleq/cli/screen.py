@@ -54,11 +54,12 @@ def _header(reading: Reading, server: str, width: int, note: str) -> Text:
 
 
 def _outage(reading: Reading, *, is_live: bool) -> list[Text]:
-    what = reading.outage()
-    if what is None:
+    outage = reading.outage()
+    if outage is None:
         return []
-    tail = "; trying again" if is_live else ""
-    return [Text(f"✗ {what}{tail}", "bold red", no_wrap=True, overflow="ellipsis")]
+    what, why = outage
+    trying = ", trying again" if is_live else ""
+    return [Text(f"✗ {what}{trying}: {why}", "bold red", no_wrap=True, overflow="ellipsis")]
 
 
 def table(reports: Sequence[QueueReport], histories: Mapping[str, History], width: int) -> list[Text]:

@@ -30,6 +30,12 @@ class Selection:
     fingerprint: str | None
     missing: list[str] = field(default_factory=list)
 
+    def size(self) -> int | None:
+        """How many letters there are, as long as no filter hides some."""
+        if self.actor is not None or self.fingerprint is not None:
+            return None
+        return sum(table.dead for table in self.opened.backend.inspector.truth(self.queues).values())
+
     def all(self) -> Iterator[DeadLetter]:
         """The letters that are dead now and pass the filters.
 

@@ -116,12 +116,12 @@ class Reading:
     reports: Mapping[str, QueueReport]
     away: Mapping[str, str]
 
-    def outage(self) -> str | None:
-        """What is away and why, in one sentence without its end; None when all is well."""
+    def outage(self) -> tuple[str, str] | None:
+        """What does not answer, as the beginning of a sentence, and why; None when all is well."""
         if not self.away:
             return None
         verb = "does" if len(self.away) == 1 else "do"
-        return f"The {' and the '.join(self.away)} {verb} not answer ({next(iter(self.away.values()))})"
+        return f"The {' and the '.join(self.away)} {verb} not answer", next(iter(self.away.values()))
 
     def record(self) -> dict[str, Any]:
         """All of it for scripts: seconds, rates per second, null where a number is not known."""

@@ -30,8 +30,9 @@ def test_list_is_oldest_first_and_counts(littleq: Littleq, two_accidents: tuple[
     answer = littleq("dlq", "list")
     lines = answer.out.splitlines()
     assert "letter-3" in lines[0]
-    assert "batch/fetch  poison" in lines[0]
-    assert "letter-0  mail/send  exhausted: ZeroDivisionError: division by zero" in lines[1]
+    assert lines[0].endswith("  poison")
+    assert lines[1].startswith("letter-0  mail/send  ")
+    assert lines[1].endswith(" ago  exhausted: ZeroDivisionError: division by zero")
     assert lines[-1] == "4 dead letters."
 
 
@@ -220,3 +221,20 @@ def test_purge_where_nobody_can_answer_says_what_to_do(
     assert answer.code == 2
     assert "add --yes" in answer.err
     assert len(backend.dead_letters.dead) == 4
+
+
+def test_a_narrow_terminal_shows_the_whole_id(make_letter: Make) -> None:
+    from rich.console import Console
+
+    from littleq.cli.letters import print_letter
+
+    letter = make_letter(1, letter_id="f798dfed-220d-410c-8e34-ba8418b6b47b", actor="a_rather_long_name")
+    for width, lines in ((60, 2), (80, 2), (120, 1), (200, 1)):
+        console = Console(width=width, force_terminal=True, color_system=None)
+        with console.capture() as capture:
+            print_letter(console, letter, letter.died_at + 90)
+        shown = capture.get().splitlines()
+        assert len(shown) == lines
+        assert shown[0].startswith(letter.letter_id)
+        assert "exhausted: ZeroDivisionError" in shown[-1]
+        assert all(len(line) <= width for line in shown)

@@ -140,7 +140,7 @@ def test_queues_that_do_not_fit_become_rows_and_then_a_hint() -> None:
 
 def test_an_outage_is_said_and_unknown_queues_take_one_line() -> None:
     lines = shown([UNKNOWN], 80, broker="nobody listens")
-    assert lines[1] == "✗ The broker does not answer (nobody listens); trying again"
+    assert lines[1] == "✗ The broker does not answer, trying again: nobody listens"
     assert any("lost" in line and "? unknown" in line for line in lines)
     assert len(lines) == 5
 
@@ -225,7 +225,7 @@ def test_a_wanted_queue_that_nobody_knows_is_found_out(backend: Any) -> None:
 
 def test_an_outage_keeps_no_secret(backend: Any) -> None:
     watch = watching(backend, LedgerUnavailable("cannot reach redis://me:hunter2@db"))
-    assert watch.read().outage() == "The ledger does not answer (cannot reach redis://***@db)"
+    assert watch.read().outage() == ("The ledger does not answer", "cannot reach redis://***@db")
 
 
 def test_a_record_is_json_with_nulls_for_what_is_not_known() -> None:

@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: demo test check bench clean
 
 demo: $(READY)  ## at most a minute: a real trace through the whole stack, on an embedded server
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -113,7 +113,7 @@ class SLAQueueConfig:
             until a service time has been measured; >= 1.
         scale_threshold: share of the queue limit above which the queue wants more workers; (0, 1].
         max_retries: attempts after the first, before a failing job is dead-lettered; >= 0.
-        percentile: share of jobs that the promise covers, in percent; (0, 100).
+        percentile: share of jobs that the promise covers, in percent; [1, 100).
         sla_on: `wait` (ready to start) or `sojourn` (ready to done).
         admission: `contract` limits the queue to λ_declared × SLA, `capacity` to what the live workers can
             start within the SLA, `off` to nothing. Default: `contract` where `arrival_rate` is set, else

@@ -60,8 +60,11 @@ def is_known(options: Mapping[str, Any]) -> bool:
 
 def write(options: dict[str, Any], **changes: Any) -> None:
     """Replace the record by one with `changes`; a value of None takes the key away."""
-    merged = {**read(options), **changes}
-    options[OPTION] = {key: value for key, value in merged.items() if value is not None}
+    known = options.get(OPTION)
+    merged = {**known, **changes} if isinstance(known, dict) else changes
+    if None in merged.values():
+        merged = {key: value for key, value in merged.items() if value is not None}
+    options[OPTION] = merged
 
 
 def note(message: MessageProxy, **facts: Any) -> None:

@@ -129,8 +129,8 @@ class AdmissionControl(Middleware):
 
     def bypass(self, broker: Broker, message: Message[Any], delay: int | None, jobs: int = 1) -> Ticket:
         """Let a message in unjudged."""
-        queue = message.queue_name
-        return Ticket(queue, queue, delay, "bypassed", _criticality(broker, message), jobs)
+        options = _actor_options(broker, message)
+        return _bypass(message.queue_name, delay, _criticality(message, options), jobs)
 
     def admit(self, broker: Broker, message: Message[Any], delay: int | None, jobs: int = 1) -> Ticket:
         """Judge the first send of `message`, or of `jobs` messages like it that stand or fall together.
@@ -139,26 +139,28 @@ class AdmissionControl(Middleware):
             Overloaded: the queue is full and sheds.
             ValidationError: the criticality is none of critical, default, sheddable.
         """
-        bypass = self.bypass(broker, message, delay, jobs)
-        if bypass.criticality not in CRITICALITIES:
+        options = _actor_options(broker, message)
+        criticality = _criticality(message, options)
+        if criticality not in CRITICALITIES:
             raise ValidationError(
-                f"criticality is {bypass.criticality!r}: choose {', '.join(CRITICALITIES[:-1])} or {CRITICALITIES[-1]}."
+                f"criticality is {criticality!r}: choose {', '.join(CRITICALITIES[:-1])} or {CRITICALITIES[-1]}."
             )
-        queue_name = message.queue_name
-        queue = self.config.queue(queue_name)
-        if queue.admission_mode == "off" or _is_periodic(broker, message):
-            return bypass
+        name = message.queue_name
+        queue = self.config.queue(name)
+        is_periodic = "scheduled_at" in message.options or "periodic" in options
+        if queue.admission_mode == "off" or is_periodic:
+            return _bypass(name, delay, criticality, jobs)
         try:
-            decision = self._judge(queue, bypass.criticality, jobs)
+            decision = self._judge(queue, criticality, jobs)
             if decision.admitted:
-                return bypass._replace(outcome="admitted", reserved=True)
-            return self._overloaded(queue, decision, bypass)
+                return Ticket(name, name, delay, "admitted", criticality, jobs, reserved=True)
+            return self._overloaded(queue, decision, _bypass(name, delay, criticality, jobs))
         except Overloaded:
             raise
         except Exception as error:
-            self.logger.warning("Admission to queue %r failed open: %s.", queue_name, type(error).__name__)
-            self.recorder.error("admission", queue_name)
-            return bypass
+            self.logger.warning("Admission to queue %r failed open: %s.", name, type(error).__name__)
+            self.recorder.error("admission", name)
+            return _bypass(name, delay, criticality, jobs)
 
     def settle(self, ticket: Ticket, *, entered: bool) -> None:
         """Report how the enqueue behind a ticket ended. A send that failed was offered to nobody: it is not counted."""
@@ -254,17 +256,17 @@ def _counts(outcome: str, criticality: str, jobs: int) -> tuple[tuple[str, float
     )
 
 
-def _criticality(broker: Broker, message: Message[Any]) -> str:
-    """The message's own, else the actor's, else `default`."""
-    found = message.options.get("criticality")
-    if found is None:
-        actor = broker.actors.get(message.actor_name)
-        found = actor.options.get("criticality") if actor is not None else None
-    return "default" if found is None else str(found)
+def _bypass(queue: str, delay: int | None, criticality: str, jobs: int) -> Ticket:
+    return Ticket(queue, queue, delay, "bypassed", criticality, jobs)
 
 
-def _is_periodic(broker: Broker, message: Message[Any]) -> bool:
-    if "scheduled_at" in message.options:
-        return True
+def _actor_options(broker: Broker, message: Message[Any]) -> dict[str, Any]:
+    """Empty where this process only sends and does not know the actor."""
     actor = broker.actors.get(message.actor_name)
-    return actor is not None and "periodic" in actor.options
+    return actor.options if actor is not None else {}
+
+
+def _criticality(message: Message[Any], actor_options: dict[str, Any]) -> str:
+    """The message's own, else the actor's, else `default`."""
+    found = message.options.get("criticality") or actor_options.get("criticality") or "default"
+    return str(found)

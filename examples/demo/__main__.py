@@ -9,8 +9,8 @@ import time
 from examples.demo.stopping import StopSwitch
 
 
-def main() -> int:
-    """Run the demo; the exit code."""
+def main() -> None:
+    """Run the demo; does not return."""
     began = time.monotonic()
     switch = StopSwitch()
     switch.listen()  # first of all: the imports below take a second
@@ -26,8 +26,8 @@ def main() -> int:
         from examples.demo.story import tell  # noqa: PLC0415
     except ImportError as error:
         sys.stderr.write(f"The demo needs {error.name}: pip install 'littleq[demo]', or run make demo\n")
-        return 1
-    return tell(arguments.seconds, switch, began)
+        sys.exit(1)
+    tell(arguments.seconds, switch, began)
 
 
 def _seconds(text: str) -> float:
@@ -38,4 +38,4 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,16 +4,13 @@ All of it lives in a new folder, on a free port, with no LITTLEQ_* variable of t
 server is not touched, and each demo starts from zero.
 
 Who ends them. The workers and the exporter hang on a watchdog (see there), the server on its guardian, which
-stops it when its last user is gone. Both notice by themselves when this process is killed; `stop` only makes
-them do it while we can still look.
+stops it when its last user is gone. Both notice by themselves when this process is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +22,6 @@ from urllib.parse import quote
 
 from examples.demo.stopping import StopSwitch
 from littleq.backends.redis.embedded import connect_embedded
-from littleq.backends.redis.guardian import GUARDIAN, SERVER, is_held
 
 ROOT = Path(__file__).parents[2]
 PROCESSES, THREADS = 2, 4
@@ -50,8 +46,8 @@ class Fleet:
         self.log = self.folder / "workers.log"
         self._switch = switch
         self._watchdog: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
-        self.metrics_url = f"http://127.0.0.1:{self._port}/metrics"
+        self.port = _free_port()
+        self.metrics_url = f"http://127.0.0.1:{self.port}/metrics"
 
     def take_environment(self) -> None:
         """Make this process, and what it starts, use the demo's own server, port and folders."""
@@ -62,7 +58,7 @@ class Fleet:
             "LITTLEQ_URL": f"embedded://{quote(str(self.data))}",
             "LITTLEQ_ACTORS_DIR": str(self.folder / "pictures"),
             "LITTLEQ_EXPORTER_HOST": "127.0.0.1",
-            "LITTLEQ_EXPORTER_PORT": str(self._port),
+            "LITTLEQ_EXPORTER_PORT": str(self.port),
             "LITTLEQ_FLUSH_SECONDS": str(FLUSH_SECONDS),
         }
         if str(ROOT) not in sys.path:
@@ -114,44 +110,11 @@ class Fleet:
             raise FleetError(f"The workers have ended with status {status}.{self._log_end()}")
 
     def stop_workers(self) -> None:
-        """End workers and exporter; the workers finish the jobs that they are at."""
+        """End workers and exporter; the workers finish the jobs that they are at. May be called again."""
         if self._watchdog is None or self._watchdog.stdin is None:
             return
         self._watchdog.stdin.close()
-        try:
-            self._watchdog.wait(GRACE_SECONDS + 2)
-        except subprocess.TimeoutExpired:
-            self._watchdog.kill()
-
-    def stop_server(self) -> None:
-        """Have the guardian stop the server. This process must not use it any more."""
-        if not self._server_runs():
-            return
-        with contextlib.suppress(OSError, ValueError):
-            guardian = int((self.data / GUARDIAN).read_text().split()[0])
-            os.kill(guardian, signal.SIGTERM)
-        deadline = time.monotonic() + 10
-        while self._server_runs() and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    def leftovers(self) -> list[str]:
-        """What still runs, in words; empty when all is stopped."""
-        found = []
-        if self._watchdog is not None and self._watchdog.poll() is None:
-            found.append(f"the workers' watchdog (process {self._watchdog.pid})")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                found.append(f"an exporter at {self.metrics_url}")
-        if self._server_runs():
-            found.append(f"the server in {self.data}")
-        return found
-
-    def remove_folder(self) -> None:
-        """Delete what is left on the disk."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _server_runs(self) -> bool:
-        return self.data.is_dir() and any(is_held(self.data / lock) for lock in (GUARDIAN, SERVER))
+        self._watchdog.wait()  # it has a deadline of its own
 
     def _log_end(self) -> str:
         with contextlib.suppress(OSError):

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from littleq.cli.jobs import Job
 
 TRACE = ROOT / "examples" / "traces" / "llm_conv.csv"
-TRACE_NAME = "chat requests (Azure, llm_conv.csv)"
 
 #: Different photos: each has to be rendered before the first thumbnail, a third of a second of CPU.
 PHOTOS = 4
@@ -130,6 +129,7 @@ class Load:
     burst_at: float
     _threads: list[threading.Thread] = field(default_factory=list)
     _failure: BaseException | None = None
+    _ended: bool = False
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -157,14 +157,20 @@ class Load:
             raise self._failure
         return not any(thread.is_alive() for thread in self._threads)
 
-    def join(self) -> None:
-        """Wait for the threads, after all is sent or the switch was thrown."""
+    def end(self) -> None:
+        """Send nothing any more."""
+        self._ended = True
         for thread in self._threads:
             thread.join(5)
 
     def _send(self, source: Source, switch: StopSwitch) -> None:
+        def sleep(seconds: float) -> None:
+            if self._ended:
+                raise Stopped
+            switch.sleep(seconds)
+
         try:
-            run(source.plan, source.jobs, source.tally, sleep=switch.sleep)
+            run(source.plan, source.jobs, source.tally, sleep=sleep)
         except Stopped:
             pass
         except BaseException as failure:

@@ -142,6 +142,8 @@ def _jobs(summary: Summary) -> Iterator[Text]:
             result.total(fields.DONE), result.total(fields.RETRIED), result.total(fields.DEAD),
         )  # fmt: skip
         yield _line(queue, _cells(*(number(count) for count in counts)))
+    if summary.failed_sends:
+        yield Text(f"✘ {number(summary.failed_sends)} sends got no answer", "red")
 
 
 def _waits(summary: Summary) -> Iterator[Text]:
@@ -169,7 +171,7 @@ def _excuse(queue: str, known: QueueReport) -> Iterator[Text]:
 
 
 def _law(summary: Summary) -> Iterator[Text]:
-    yield _head("law", _cells("L", "λW", "= λ", "× W", "off by") + "   L: counted; λ, W: ledger")
+    yield _head("law", _cells("L", "λW", "= λ", "× W", "off by") + "  L counted, not derived")
     for queue, result in summary.queues.items():
         known, expected, counted = result.report, result.report.number_in_system_expected, result.sampled
         off = abs(counted - expected) / expected if expected and counted is not None else None

@@ -70,7 +70,7 @@ def producer(ctx: click.Context, /, **given: Any) -> None:
     """
     plan = make_plan(**{name: given[name] for name in PLAN_OPTIONS})
     queue, jobs = find_jobs(**{name: given[name] for name in JOB_OPTIONS})
-    tally = Tally(queue, asked_rate=plan.rate)
+    tally = Tally(queue, asked_rate=plan.rate, gap=plan.gap)
     quiet_logs()  # the summary says what failed; warnings would run across the progress bar
     interrupted = False
     try:
@@ -86,11 +86,18 @@ def producer(ctx: click.Context, /, **given: Any) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """When to send: `total` arrivals, in seconds from the start, at a mean `rate`; None: all at once."""
+    """When to send.
+
+    Attributes:
+        arrivals: seconds from the start; `total` of them.
+        rate: how many there are per second, on average; None: all come at once.
+        gap: mean time between two moments of arrival, in seconds; 0: not known.
+    """
 
     arrivals: Arrivals
     total: int
     rate: float | None
+    gap: float = 0.0
 
 
 JOB_OPTIONS = ("queue", "actor", "modules", "args_json", "url", "config_file")
@@ -131,7 +138,7 @@ def make_plan(
     mean = rate or 1 / (interval or DEFAULT_INTERVAL)
     size = 1 if burst is None else burst or DEFAULT_BURST
     arrivals = generated(rate=mean, burst=size, is_poisson=poisson, rng=rng)
-    return Plan(itertools.islice(arrivals, total), total, mean)
+    return Plan(itertools.islice(arrivals, total), total, mean, size / mean)
 
 
 def _replayed(trace: Trace, count: int | None, speed_up: float | None, rng: random.Random) -> Plan:

@@ -46,6 +46,8 @@ class Tally:
     Attributes:
         failures: failed sends by kind of error; `first_words` has the first message of each kind.
         lag_max, lag_sum: how late sends began after they were due, in seconds.
+        elapsed: from the start of the run to the last send, in seconds.
+        gap: mean time from one send, or burst of sends, to the next, in seconds; 0 where there is none.
     """
 
     queue: str
@@ -58,6 +60,7 @@ class Tally:
     lag_sum: float = 0.0
     elapsed: float = 0.0
     asked_rate: float | None = None
+    gap: float = 0.0
 
     @property
     def sent(self) -> int:
@@ -66,8 +69,9 @@ class Tally:
 
     @property
     def achieved_rate(self) -> float | None:
-        """Sends per second: of n sends, the n − 1 gaps between them."""
-        return (self.sent - 1) / self.elapsed if self.sent > 1 and self.elapsed > 0 else None
+        """Sends per second, the gap after the last one included."""
+        span = self.elapsed + self.gap
+        return self.sent / span if self.sent > 1 and span > 0 else None
 
     def late(self, lag: float) -> None:
         """Note how late a send began."""
@@ -130,7 +134,7 @@ class Tally:
             if not count and outcome in ("deferred", "diverted", "bypassed"):
                 continue
             share, style = count / (self.sent or 1), _STYLES.get(outcome, "") if count else "dim"
-            line = Text(f"  {outcome:<9}{count:>9,}  {percent(share):>7}  ")
+            line = Text(f"  {outcome:<9}{count:>9,}  {percent(share):>8}  ")
             line.append(bar(share, _BAR_WIDTH), style)
             line.append(f"  {self._remark(outcome)}")
             line.rstrip()

@@ -32,6 +32,7 @@ from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed
 
 from littleq import job, passage
+from littleq.backends.redis.quick import QuickScript
 from littleq.backends.redis.scripts import lua
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ TRANSIENT_ERRORS: tuple[type[BaseException], ...] = (
 
 def extend(broker: RedisBroker, config: Config) -> None:
     """Prepare `broker`. Its dead letters are kept from now on, unless the app chose a time to live of its own."""
-    broker.scripts["dispatch"] = broker.client.register_script(_wrapped_dispatch())
+    broker.scripts["dispatch"] = QuickScript(broker.client, _wrapped_dispatch())
     if broker.dead_message_ttl == dramatiq_redis.DEFAULT_DEAD_MESSAGE_TTL:
         broker.dead_message_ttl = KEEP_DEAD_MS
     enqueue = broker._dispatch("enqueue")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import dramatiq
 import pytest
 from rich.console import Console
@@ -58,7 +60,7 @@ def test_the_outcomes_are_complete_and_exclusive() -> None:
 
 
 def test_the_summary_says_it_in_words() -> None:
-    tally = Tally("mail", asked_rate=20.0, elapsed=4.95)
+    tally = Tally("mail", asked_rate=20.0, elapsed=4.95, gap=0.05)
     for _ in range(88):
         tally.entered("admitted", "mail")
         tally.late(0.002)
@@ -67,8 +69,8 @@ def test_the_summary_says_it_in_words() -> None:
     tally.failed("ConnectionError", "nobody listens")
     text = printed(tally)
     assert "mail  100 sent in 4.95 s, 20/s of 20/s asked" in text
-    assert "admitted        88     88 %" in text
-    assert "shed            11     11 %" in text
+    assert "admitted        88      88 %" in text
+    assert "shed            11      11 %" in text
     assert "retry after 400 ms to 1.2 s" in text
     assert "1 × ConnectionError: nobody listens" in text
     assert "max" in text
@@ -88,12 +90,12 @@ def test_markup_in_messages_is_text() -> None:
     assert "[bold]not markup[/bold] [/]" in printed(tally)
 
 
-def test_the_achieved_rate_counts_gaps() -> None:
-    """Three sends, one a second, take two seconds: 1/s."""
-    tally = Tally("mail", elapsed=2.0)
-    for _ in range(3):
-        tally.entered("admitted", "mail")
+def test_the_achieved_rate_counts_the_last_gap_too() -> None:
+    """Three sends, one a second, at 0, 1 and 2 s: 1/s, not 1.5/s. Two bursts of five, two seconds apart: 2.5/s."""
+    tally = Tally("mail", elapsed=2.0, gap=1.0, outcomes=Counter(admitted=3))
     assert tally.achieved_rate == 1.0
+    assert Tally("mail", elapsed=2.0, gap=2.0, outcomes=Counter(admitted=10)).achieved_rate == 2.5
+    assert Tally("mail", gap=1.0, outcomes=Counter(admitted=1)).achieved_rate is None
 
 
 def test_a_span_of_equal_ends_is_one_time() -> None:

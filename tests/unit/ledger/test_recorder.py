@@ -97,6 +97,17 @@ def test_threads_that_count_while_another_flushes_lose_nothing(recorder: Recorde
     assert recorder.unflushed == 0
 
 
+def test_a_signal_handler_may_count_while_its_thread_does(recorder: Recorder) -> None:
+    def interrupted() -> None:
+        with recorder._lock:  # the thread was counting
+            recorder.count("default", "done")
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 # --- the thread ---
 
 

@@ -129,8 +129,9 @@ class AdmissionControl(Middleware):
 
     def bypass(self, broker: Broker, message: Message[Any], delay: int | None, jobs: int = 1) -> Ticket:
         """Let a message in unjudged."""
-        options = _actor_options(broker, message)
-        return _bypass(message.queue_name, delay, _criticality(message, options), jobs)
+        criticality = _criticality(message, _actor_options(broker, message))
+        known = criticality if criticality in CRITICALITIES else "default"  # too late to refuse a wrong one
+        return _bypass(message.queue_name, delay, known, jobs)
 
     def admit(self, broker: Broker, message: Message[Any], delay: int | None, jobs: int = 1) -> Ticket:
         """Judge the first send of `message`, or of `jobs` messages like it that stand or fall together.

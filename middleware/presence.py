@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -62,12 +60,5 @@ class Presence(Middleware):
         if worker.consumer_whitelist:
             served &= worker.consumer_whitelist
         self.recorder.attend(
-            PresenceRecord(
-                writer=self.recorder.writer,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                threads=worker.worker_threads,
-                queues=tuple(sorted(served)),
-                started_at=self.clock.now(),
-            )
+            PresenceRecord.here(threads=worker.worker_threads, queues=served, started_at=self.clock.now())
         )

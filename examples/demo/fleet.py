@@ -31,6 +31,8 @@ BOOT_SECONDS = 30.0
 SHUTDOWN_SECONDS, GRACE_SECONDS = 5.0, 8.0
 #: How often each process sends its counts, in seconds: oftener than by default, so that the screen is fresh.
 FLUSH_SECONDS = 0.25
+#: Last lines of the workers' log that are shown when they fail.
+LOG_LINES = 12
 
 
 class FleetError(Exception):
@@ -117,10 +119,11 @@ class Fleet:
         self._watchdog.wait()  # it has a deadline of its own
 
     def _log_end(self) -> str:
+        """The worst lines of the workers' log and its last ones: flaky actors fill it as well."""
         with contextlib.suppress(OSError):
-            lines = self.log.read_text(errors="replace").splitlines()[-15:]
-            if lines:
-                return "\nThe end of their log:\n  " + "\n  ".join(lines)
+            lines = self.log.read_text(errors="replace").splitlines()
+            shown = [line for line in lines[:-LOG_LINES] if "[CRITICAL]" in line] + lines[-LOG_LINES:]
+            return "\n  ".join(["\nFrom their log:", *shown])
         return ""
 
 

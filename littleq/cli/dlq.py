@@ -13,7 +13,7 @@ import click
 
 from littleq.cli import options
 from littleq.cli.options import Command
-from littleq.cli.selection import Selection, select
+from littleq.cli.selection import Selection, once, select
 from littleq.cli.show import counted
 from littleq.cli.terminal import echo_json, make_console, progress_bar
 
@@ -140,7 +140,7 @@ def replay(
     that dies again meanwhile is not replayed twice.
     """
     selection = select(url, config_file, queues, actor, fingerprint)
-    letters = selection.chosen(letter_ids, everything)
+    letters = once(selection.chosen(letter_ids, everything))
     if dry_run:
         from littleq.cli import letters as show
 

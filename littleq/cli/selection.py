@@ -37,20 +37,13 @@ class Selection:
         return sum(table.dead for table in self.opened.backend.inspector.truth(self.queues).values())
 
     def all(self) -> Iterator[DeadLetter]:
-        """The letters that are dead now and pass the filters.
-
-        A letter that is replayed may die again while we still read: it is not given out twice, and reading
-        ends after as many letters as there were in the beginning.
-        """
-        seen: set[str] = set()
+        """The letters that pass the filters, of those that are dead now: not one more than there are."""
         tables = self.opened.backend.inspector.truth(self.queues)
         for queue in self.queues:
-            letters = self.opened.backend.dead_letters.letters(queue)
             table = tables[queue]
-            for letter in itertools.islice(letters, None if "dead" in table.approximate else table.dead):
-                if letter.message_id not in seen and self._wants(letter):
-                    seen.add(letter.message_id)
-                    yield letter
+            dead = None if "dead" in table.approximate else table.dead
+            letters = itertools.islice(self.opened.backend.dead_letters.letters(queue), dead)
+            yield from filter(self._wants, letters)
 
     def named(self, letter_ids: tuple[str, ...]) -> Iterator[DeadLetter]:
         """The letters of these ids that pass the filters."""
@@ -94,3 +87,12 @@ def select(
     """The letters of these queues (default: all) that pass the filters."""
     opened = session(url, config_file)
     return Selection(opened, opened.queues(queues), actor, fingerprint)
+
+
+def once(letters: Iterator[DeadLetter]) -> Iterator[DeadLetter]:
+    """Each job at most once: one that is replayed may die again, and come by again, while we still read."""
+    seen: set[str] = set()
+    for letter in letters:
+        if letter.message_id not in seen:
+            seen.add(letter.message_id)
+            yield letter

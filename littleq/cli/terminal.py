@@ -22,8 +22,12 @@ def make_console(*, stderr: bool = False) -> Console:
     """A Rich console that prints plain text, uncropped, into a pipe."""
     from rich.console import Console
 
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # Rich would exit with 1, which means something else here
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
+    return PlainConsole(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
 
 
 def echo_json(record: Any) -> None:

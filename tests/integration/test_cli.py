@@ -166,7 +166,7 @@ def test_the_monitor_and_the_audit_agree_on_a_loss(littleq: Littleq, redis_clien
     """A job that somebody deleted behind the broker's back is found missing."""
     sent = littleq("producer", "--module", "shop", "-q", "realtime", "--count", "5", "--burst")
     assert "admitted         5" in sent.stdout, sent.stdout + sent.stderr
-    lost = redis_client.rpop("dramatiq:realtime")
+    lost: Any = redis_client.rpop("dramatiq:realtime")
     redis_client.hdel("dramatiq:realtime.msgs", lost)
     audit = littleq("audit")
     assert audit.returncode == 1
@@ -298,6 +298,24 @@ def test_a_mistake_in_the_settings_is_told_with_its_place(littleq: Littleq, tmp_
         assert done.returncode == 2, args
         assert "littleq.toml [queues.realtime] sla_seconds" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_reader_of_dead_letters_may_leave(
+    littleq: Littleq, start: Callable[..., Any], redis_client: Redis
+) -> None:
+    """As in `littleq dlq list | head -1`, with more letters than a pipe holds."""
+    import dramatiq
+
+    for number in range(3000):
+        message = dramatiq.Message(
+            queue_name="batch", actor_name="tally", args=(number,), kwargs={}, options={}
+        )
+        redis_client.zadd("dramatiq:batch.XQ", {f"letter-{number}": 1_700_000_000_000 + number})
+        redis_client.hset("dramatiq:batch.XQ.msgs", f"letter-{number}", message.encode())
+    process = start("dlq", "list")
+    assert process.stdout.readline().startswith("letter-0")
+    process.stdout.close()
+    assert process.wait(20) == 141
 
 
 def test_the_reader_of_a_list_may_leave(littleq: Littleq, start: Callable[..., Any]) -> None:

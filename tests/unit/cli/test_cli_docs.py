@@ -19,7 +19,8 @@ LINES = re.findall(r"^\$ (littleq .*?)(?: \|.*)?$", PAGE, flags=re.MULTILINE)
 def test_a_command_line_on_the_page_is_legal(line: str) -> None:
     """Every option is one of the command's; values are checked too, and nothing is run."""
     _, *words = shlex.split(line)
-    context, command = click.Context(cli, info_name="littleq"), cli
+    command: click.Command = cli
+    context = click.Context(cli, info_name="littleq")
     while isinstance(command, click.Group):
         found = command.get_command(context, words.pop(0))
         assert found is not None

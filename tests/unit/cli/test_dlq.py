@@ -238,3 +238,12 @@ def test_a_narrow_terminal_shows_the_whole_id(make_letter: Make) -> None:
         assert shown[0].startswith(letter.letter_id)
         assert "exhausted: ZeroDivisionError" in shown[-1]
         assert all(len(line) <= width for line in shown)
+
+
+def test_two_letters_of_one_job_are_both_listed_and_purged_but_replayed_once(
+    littleq: Littleq, backend: Any, make_letter: Make
+) -> None:
+    backend.bury(make_letter(1), make_letter(2, message_id="message-1"))
+    assert littleq("dlq", "list").out.endswith("2 dead letters.\n")
+    assert littleq("dlq", "replay", "--all", "--dry-run").out.endswith("1 dead letter would be replayed.\n")
+    assert littleq("dlq", "purge", "--all", "--yes").out == "2 dead letters purged.\n"

@@ -59,7 +59,7 @@ def play(
 ) -> tuple[FakeActor, Tally]:
     clock = ManualClock()
     actor, tally = FakeActor(clock, cost, outcomes), Tally("mail")
-    jobs = iter([(actor, (), {})] * len(arrivals))
+    jobs: Iterator[Any] = iter([(actor, (), {})] * len(arrivals))
     run(
         Plan(iter(arrivals), len(arrivals), None), jobs, tally, monotonic=clock.monotonic, sleep=clock.advance
     )  # type: ignore[arg-type]

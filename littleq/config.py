@@ -142,7 +142,7 @@ class SLAQueueConfig:
     jobs_per_worker: PositiveInt = 8
     scale_threshold: Share = 0.8
     max_retries: Annotated[int, Field(ge=0)] = DEFAULT_MAX_RETRIES
-    percentile: Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)] = 99.0
+    percentile: Annotated[float, Field(ge=1, lt=100, allow_inf_nan=False)] = 99.0
     sla_on: SLAOn = "wait"
     admission: AdmissionMode | None = None
     on_overload: OnOverload = "shed"

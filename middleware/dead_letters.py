@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from littleq.ledger.recorder import Recorder
 
-#: As Dramatiq's Retries: deep enough to find the place, short enough to keep a million of them.
+#: The innermost ones: they name the place. Few enough to keep a million letters.
 TRACEBACK_FRAMES = 30
 #: A message of an exception can hold a whole document; its beginning says what it was.
 MESSAGE_CHARACTERS = 2000
@@ -47,7 +47,7 @@ class DeadLetters(Middleware):
             cls = type(exception)
             death["exception"] = f"{cls.__module__}.{cls.__qualname__}"
             death["message"] = str(exception)[:MESSAGE_CHARACTERS]
-            death["traceback"] = "".join(traceback.format_exception(exception, limit=TRACEBACK_FRAMES))
+            death["traceback"] = "".join(traceback.format_exception(exception, limit=-TRACEBACK_FRAMES))
         job.write(message.options, dead=death)
 
     def after_nack(self, broker: Broker, message: MessageProxy) -> None:

@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description="LittleQ in a minute.")
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=seconds,
         metavar="N",
         help="how long jobs are sent (default: what fits into a minute)",
     )
@@ -30,7 +30,7 @@ def main() -> None:
     tell(arguments.seconds, switch, began)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     value = float(text)
     if not 5 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not between 5 and 3600")

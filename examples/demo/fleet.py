@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,12 +28,15 @@ ROOT = Path(__file__).parents[2]
 PROCESSES, THREADS = 2, 4
 #: Until the workers are there, in seconds. A second or two where nothing else runs.
 BOOT_SECONDS = 30.0
-#: How long workers may finish their jobs, in seconds; and how much longer the watchdog waits for them.
+#: How long workers may finish their jobs, and after what time the watchdog kills them, in seconds.
 SHUTDOWN_SECONDS, GRACE_SECONDS = 5.0, 8.0
 #: How often each process sends its counts, in seconds: oftener than by default, so that the screen is fresh.
 FLUSH_SECONDS = 0.25
 #: Last lines of the workers' log that are shown when they fail.
 LOG_LINES = 12
+
+#: Without the proxy that the environment may name.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class FleetError(Exception):
@@ -97,7 +101,10 @@ class Fleet:
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline:
             self.check()
-            with contextlib.suppress(OSError), urllib.request.urlopen(self.metrics_url, timeout=5) as page:
+            with (
+                contextlib.suppress(OSError, HTTPException),
+                _direct.open(self.metrics_url, timeout=5) as page,
+            ):
                 lines = page.read().decode().splitlines()
                 if f"sla_workers {PROCESSES}.0" in lines:
                     return sum(1 for line in lines if not line.startswith("#"))

@@ -140,7 +140,8 @@ class Load:
         """What became of all sends so far, by queue."""
         queues: dict[str, Counter[str]] = {}
         for source in self.sources:
-            queues.setdefault(source.tally.queue, Counter()).update(source.tally.outcomes)
+            now = dict(source.tally.outcomes)  # a copy in one step: its thread adds to it meanwhile
+            queues.setdefault(source.tally.queue, Counter()).update(now)
         return queues
 
     def start(self, switch: StopSwitch) -> None:

@@ -12,14 +12,14 @@ from rich.text import Text
 
 from examples.demo.load import BURST_SECONDS, Load
 from littleq.cli.screen import frame, plain_line
-from littleq.cli.show import bar, number, rate
+from littleq.cli.show import bar, number, rate, seconds
 from littleq.cli.watch import Watch
 
 #: How often the screen is drawn, and how often the lines of a log are written, in seconds.
 DRAW_SECONDS, LINE_SECONDS = 1.0, 5.0
 #: Lines above the monitor.
 _OWN = 2
-_BAR = 20
+_BAR = 12
 
 
 class View:
@@ -92,6 +92,9 @@ class View:
             return Text("all is sent: the last jobs and retries run")
         if elapsed < begins:
             return Text(f"a burst comes in {begins - elapsed:.0f} s")
+        refused = f"{number(tally.outcomes['shed'])} refused"
+        if tally.outcomes["shed"]:
+            refused += f", retry after {seconds(tally.retry_after[1])}"
         if elapsed < begins + BURST_SECONDS:
-            return Text(f"BURST at {rate(self._load.burst.plan.rate)}", "bold yellow")
-        return Text(f"after a burst: {number(tally.outcomes['shed'])} refused at once")
+            return Text(f"BURST {rate(self._load.burst.plan.rate)}: {refused}", "bold yellow")
+        return Text(f"after a burst: {refused}")

@@ -188,7 +188,6 @@ def test_nothing_admitted_is_lost(
     os.kill(workers.pid, signal.SIGTERM)
     workers.wait(timeout=30)
     snapshot = RedisLedger(redis_client(ledger_server.url), "dramatiq").snapshot()
-    assert snapshot.workers == ()  # those who were killed ran out, these said goodbye
     assert (
         snapshot.queue("").totals["errors:ledger_flush"] > 0
     )  # the outage was noticed, counted, and got over

@@ -1,21 +1,21 @@
 """What Dramatiq's test-suite needs and its sdist leaves out, with LittleQ on every broker.
 
-The sdist carries `tests/test_*.py` without their conftest, so the fixtures and helpers that they name are written here, to
-what the tests say about them. The unpacked tree gets two files of ours, which call into this module:
+The sdist carries `tests/test_*.py` without their conftest, so the fixtures and helpers that they name are
+written here, to what the tests say about them. pytest loads this module with `-p dramatiq_plugin`. The
+unpacked tree's `tests/__init__.py` calls `prepare`: in pytest, and in each process that a test starts with
+`python -m dramatiq tests.test_cli:broker`.
 
-    tests/__init__.py   `prepare()`: runs in pytest and in every `dramatiq tests.test_cli:broker` that a test starts
-    tests/common.py     the helpers that the tests import from it
-
-pytest loads the module with `-p dramatiq_plugin`. Its environment:
+The environment:
 
     CONFORMANCE_REDIS_PORT  the private server, which stands in for port 6379
-    CONFORMANCE_REPORT      a file that gets one JSON line per test
+    CONFORMANCE_REPORT      a file that gets a JSON line for each test, and for each process with LittleQ in it
     CONFORMANCE_PLAIN       if set, LittleQ stays away: the baseline
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -40,28 +40,27 @@ from littleq.config import Config
 from littleq.ledger.memory import MemoryLedger
 from littleq.stack import install
 
-TREE_FILES = {
-    "tests/__init__.py": "from dramatiq_plugin import prepare\n\nprepare()\n",
-    "tests/common.py": "from dramatiq_plugin import RABBITMQ_CREDENTIALS, skip_in_ci, skip_on_pypy, skip_on_windows, worker\n",
-}
+PLAIN = "CONFORMANCE_PLAIN" in os.environ
 REDIS_PORT = 6379
-#: Their longest test takes 20 s.
+#: A job that is lost would keep some of their tests waiting for ever; their longest takes half of this.
 TEST_SECONDS = 60
-#: What the stack reports about itself: one more line for each test.
-_installs = 0
+
+_reported_process = 0
+#: What LittleQ logged as an error during the test that runs.
+_complaints: list[str] = []
 
 
 def prepare() -> None:
     """Point Redis clients at the private server, and put LittleQ on every broker that this process makes."""
     _redirect_redis(int(os.environ["CONFORMANCE_REDIS_PORT"]))
     _stand_in_for_rabbitmq()
-    if not os.environ.get("CONFORMANCE_PLAIN"):
+    if not PLAIN:
         for broker_class in (StubBroker, RedisBroker):
             _install_on_every(broker_class)
 
 
 def _redirect_redis(port: int) -> None:
-    """Clients that mean Redis' own port get `port`: below the pool, so that a URL, a host or nothing lead there."""
+    """Clients that mean Redis' own port get `port`: below the pool, where a URL, a host and nothing meet."""
     connect = redis.Connection.__init__
 
     @wraps(connect)
@@ -74,11 +73,13 @@ def _redirect_redis(port: int) -> None:
 
 
 def _stand_in_for_rabbitmq() -> None:
-    """`test_broker` imports the RabbitMQ broker, which imports pika. Its RabbitMQ tests are not run."""
+    """`test_broker` imports the RabbitMQ broker, which imports pika. Its tests of RabbitMQ are left out."""
 
     class RabbitmqBroker:
         def __init__(self, **options: Any) -> None:
-            raise ImportError("a stand-in")  # Dramatiq's sign for a missing pika
+            raise ImportError(
+                "a stand-in"
+            )  # `get_broker` takes it for a missing pika and makes a RedisBroker
 
     module = ModuleType("dramatiq.brokers.rabbitmq")
     module.RabbitmqBroker = RabbitmqBroker  # type: ignore[attr-defined]
@@ -90,20 +91,29 @@ def _install_on_every(broker_class: type[Any]) -> None:
 
     @wraps(construct)
     def constructed(self: Any, *args: Any, **options: Any) -> None:
-        global _installs
+        global _reported_process
         construct(self, *args, **options)
         install(self, Config(exporter_enabled=False, queues={}), ledger=MemoryLedger())
-        _installs += 1
+        if _reported_process != os.getpid():
+            _reported_process = os.getpid()
+            _report(process=_reported_process)
 
     broker_class.__init__ = constructed
 
 
-# --- what the tests import from tests/common.py -------------------------------------------------------------------------
+def _report(**line: Any) -> None:
+    with Path(os.environ["CONFORMANCE_REPORT"]).open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line) + "\n")
 
-skip_in_ci = pytest.mark.skipif(False, reason="for Dramatiq's CI")
-skip_on_pypy = pytest.mark.skipif(sys.implementation.name == "pypy", reason="no time limits on PyPy")
-skip_on_windows = pytest.mark.skipif(os.name == "nt", reason="no such thing on Windows")
+
+# What the tests import from tests/common.py.
+
+__all__ = ["RABBITMQ_CREDENTIALS", "skip_in_ci", "skip_on_pypy", "skip_on_windows", "worker"]
+
 RABBITMQ_CREDENTIALS = None
+skip_in_ci = pytest.mark.skipif(False, reason="Dramatiq's CI is too slow for it")
+skip_on_pypy = pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy has no time limits")
+skip_on_windows = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 
 @contextmanager
@@ -116,28 +126,31 @@ def worker(*args: Any, **options: Any) -> Iterator[Worker]:
         started.stop()
 
 
-# --- fixtures -----------------------------------------------------------------------------------------------------------
+# Fixtures, by the names that the tests use.
 
 
 @pytest.fixture
 def stub_broker() -> Iterator[StubBroker]:
-    broker = StubBroker()
-    broker.emit_after("process_boot")  # time limits work from here on
-    dramatiq.set_broker(broker)
-    yield broker
-    broker.flush_all()
-    broker.emit_before("process_stop")
-    broker.close()
+    with _in_use(StubBroker()) as broker:
+        yield broker
+        broker.flush_all()
 
 
 @pytest.fixture
 def redis_broker() -> Iterator[RedisBroker]:
     broker = RedisBroker()
     broker.client.flushall()
-    broker.emit_after("process_boot")
+    with _in_use(broker):
+        yield broker
+        broker.client.flushall()
+
+
+@contextmanager
+def _in_use(broker: Any) -> Iterator[Any]:
+    assert PLAIN or broker.littleq_gate
+    broker.emit_after("process_boot")  # starts the clock of time limits
     dramatiq.set_broker(broker)
     yield broker
-    broker.client.flushall()
     broker.emit_before("process_stop")
     broker.close()
 
@@ -150,18 +163,22 @@ def stub_worker(stub_broker: StubBroker) -> Iterator[Worker]:
 
 @pytest.fixture
 def redis_worker(redis_broker: RedisBroker) -> Iterator[Worker]:
-    with worker(redis_broker, worker_threads=32) as started:
+    with worker(redis_broker, worker_timeout=100, worker_threads=32) as started:
         yield started
 
 
 @pytest.fixture(params=["redis", "stub"])
 def rate_limiter_backend(request: pytest.FixtureRequest) -> Any:
-    return _flushed(rate_limits.RedisBackend()) if request.param == "redis" else rate_limits.StubBackend()
+    if request.param == "redis":
+        return _flushed(rate_limits.RedisBackend())
+    return rate_limits.StubBackend()
 
 
 @pytest.fixture(params=["redis", "stub"])
 def result_backend(request: pytest.FixtureRequest) -> Any:
-    return _flushed(results.RedisBackend()) if request.param == "redis" else results.StubBackend()
+    if request.param == "redis":
+        return _flushed(results.RedisBackend())
+    return results.StubBackend()
 
 
 @pytest.fixture
@@ -189,33 +206,44 @@ def start_cli() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait(30)
 
 
-# --- report -------------------------------------------------------------------------------------------------------------
+# Running and reporting.
+
+
+class _Complaints(logging.Handler):
+    """Errors of LittleQ that Dramatiq or LittleQ itself catches and logs: no test of theirs would notice."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        hook_failed = "Unexpected failure in" in text and "littleq" in text
+        if record.name.startswith("littleq") or hook_failed or "Unhandled error during post_process" in text:
+            _complaints.append(f"{record.name}: {text}")
+
+
+def pytest_configure() -> None:
+    logging.getLogger().addHandler(_Complaints(logging.ERROR))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """Some of their tests join a queue without a time-out; a lost job must not stop the suite."""
-
     def give_up(*_: Any) -> None:
         raise TimeoutError(f"no end within {TEST_SECONDS} s")
 
-    previous = signal.signal(signal.SIGALRM, give_up)
+    before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(TEST_SECONDS)
     try:
         return (yield)
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGALRM, before)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    line = {
-        "test": report.nodeid.removeprefix("tests/"),
-        "when": report.when,
-        "outcome": report.outcome,
-        "seconds": report.duration,
-        "details": report.longreprtext,
-        "installs": _installs,
-    }
-    with Path(os.environ["CONFORMANCE_REPORT"]).open("a") as out:
-        out.write(json.dumps(line) + "\n")
+    printed = f"{report.capstdout}{report.capstderr}" if report.failed else ""  # also by processes it started
+    _report(
+        test=report.nodeid.removeprefix("tests/"),
+        outcome=report.outcome,
+        seconds=report.duration,
+        details=f"{report.longreprtext}\n{printed}".strip(),
+        complaints=_complaints[:],
+    )
+    _complaints.clear()

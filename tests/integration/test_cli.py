@@ -307,7 +307,7 @@ def test_the_reader_of_dead_letters_may_leave(
     import dramatiq
 
     for number in range(3000):
-        message = dramatiq.Message(
+        message: Any = dramatiq.Message(
             queue_name="batch", actor_name="tally", args=(number,), kwargs={}, options={}
         )
         redis_client.zadd("dramatiq:batch.XQ", {f"letter-{number}": 1_700_000_000_000 + number})

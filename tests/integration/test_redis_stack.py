@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import ConnectionClosed
 
 from littleq import job
 from littleq.backends.redis.urls import redis_client as connect
@@ -305,3 +308,37 @@ def test_an_idle_consumer_polls_within_its_sla(make_app: Make) -> None:
     app.actor(lambda: None, actor_name="b", queue_name="plain")
     assert app.broker.consume("q", timeout=1000).timeout == 50
     assert app.broker.consume("plain", timeout=1000).timeout == 1000
+
+
+def test_a_consumer_that_cannot_put_its_jobs_back_says_so_in_dramatiqs_words(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other error than a broker's ends the consumer thread: its queue, or all its delayed jobs, would stand still."""
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    consumer = app.broker.consume("q")
+    message = next(consumer)
+
+    def away(*_: object) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(app.broker, "do_requeue", away, raising=False)
+    with pytest.raises(ConnectionClosed):
+        consumer.requeue([message])
+
+
+def test_a_full_consumer_wakes_when_a_job_ends(make_app: Make) -> None:
+    """The stock one sleeps while its threads run dry."""
+    app = make_app(SLAQueueConfig("q", admission="off", sla_seconds=600))
+    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
+    for _ in range(3):
+        actor.send()
+    consumer = app.broker.consume("q", prefetch=2, timeout=10_000)
+    first = next(consumer)
+    assert next(consumer) is not None
+    timer = threading.Timer(0.05, consumer.ack, [first])
+    timer.start()
+    started = time.monotonic()
+    assert next(consumer) is not None
+    assert time.monotonic() - started < 5  # not the ten seconds of its time-out
+    timer.join()

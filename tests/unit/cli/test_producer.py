@@ -62,7 +62,7 @@ def play(
     jobs: Iterator[Any] = iter([(actor, (), {})] * len(arrivals))
     run(
         Plan(iter(arrivals), len(arrivals), None), jobs, tally, monotonic=clock.monotonic, sleep=clock.advance
-    )  # type: ignore[arg-type]
+    )
     return actor, tally
 
 

@@ -1,0 +1,165 @@
+"""How a worker takes jobs from a stock RedisBroker's queue and tells how they ended.
+
+Goes before Dramatiq's own consumer class, which still fetches, decodes and polls. It adds:
+
+    ack, nack   say to which account the job goes, in the same call; nack brings why it died
+    limbo       at its start and every 15 s, what this process fetched but never got (an answer lost on the wire,
+                a cache lost in a restart) goes back to the queue; a live worker's heartbeat would keep it from
+                everybody
+    room        with a full prefetch the stock consumer sleeps 5 ms and more while its threads run dry; this one
+                wakes when a job ends, and then takes a few at a time rather than one per round trip
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+from dramatiq.errors import ConnectionClosed
+
+from littleq import job
+
+if TYPE_CHECKING:
+    from dramatiq.broker import MessageProxy
+    from dramatiq.brokers.redis import RedisBroker
+    from dramatiq.brokers.redis import _RedisConsumer as _DramatiqConsumer
+else:
+    _DramatiqConsumer = object  # the class is the broker's own: see `accounting`
+
+#: How long a fetched job that never reached this process may stay in limbo, in seconds.
+LIMBO_SECONDS = 15.0
+#: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
+GATHER_SECONDS = 0.002
+
+#: "Not now": the server is away, loading, read-only after a failover, or out of memory.
+TRANSIENT_ERRORS: tuple[type[BaseException], ...] = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.TryAgainError,
+)
+
+
+class Holdings:
+    """Ids of the messages that consumers of this process handed out and that are not settled yet, by queue."""
+
+    def __init__(self) -> None:
+        self.by_queue: defaultdict[str, set[str]] = defaultdict(set)
+
+
+def accounting(consumer_class: type[Any]) -> type[Any]:
+    """The broker's consumer class with ours before it."""
+    return type("AccountingConsumer", (_Accounting, consumer_class), {})
+
+
+class _Accounting(_DramatiqConsumer):
+    """See the module."""
+
+    def __init__(
+        self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int, holdings: Holdings
+    ) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+        self.held = holdings.by_queue[queue_name]
+        self._send_ack, self._send_nack = broker._dispatch("ack"), broker._dispatch("nack")
+        self._room = threading.Event()
+        self._wanted = -1  # number of outstanding jobs at which `_room` is set; -1: nobody waits
+        if queue_name.endswith(".DQ"):
+            # A consumer thread forgets its delayed jobs when it starts over: none of them is anybody's now.
+            self.held.clear()
+        self._leave_limbo()
+
+    def ack(self, message: MessageProxy) -> None:
+        if job.noted(message, "rescheduled"):  # its retry took its place already
+            self._settled(message)
+            return
+        account = "skipped" if job.noted(message, "skipped") else "done"
+        if not job.is_known(message.options):
+            account = ""
+        self._settle(self._send_ack, message, account)
+
+    def nack(self, message: MessageProxy) -> None:
+        self._settle(self._send_nack, message, _encoded(message))
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        messages = list(messages)
+        try:
+            super().requeue(messages)  # type: ignore[no-untyped-call]
+        except TRANSIENT_ERRORS as error:
+            # Any other error here ends the consumer thread for good: delayed jobs would never be due again.
+            raise ConnectionClosed(error) from None
+        for message in messages:
+            self._settled(message)
+
+    def __next__(self) -> MessageProxy | None:
+        try:
+            if not self.message_cache:
+                if time.monotonic() - self._looked_at >= LIMBO_SECONDS:
+                    self._leave_limbo()
+                if not self._wait_for_room():
+                    return None
+            message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
+        except TRANSIENT_ERRORS as error:
+            raise ConnectionClosed(error) from None
+        if message is not None:
+            self.held.add(message.options["redis_message_id"])
+        return message
+
+    def _wait_for_room(self) -> bool:
+        """Whether a job more may be fetched; waits for that as long as an idle consumer would."""
+        if not self._wait_until(self.prefetch - 1, self.timeout / 1000):
+            return False
+        self._wait_until(self.prefetch * 3 // 4, GATHER_SECONDS)
+        return True
+
+    def _wait_until(self, outstanding: int, seconds: float) -> bool:
+        held = self.queued_message_ids
+        if len(held) <= outstanding:
+            return True
+        self._room.clear()
+        self._wanted = outstanding
+        try:
+            # Looked at again: a job that ended before `_wanted` was set did not set the event.
+            return len(held) <= outstanding or self._room.wait(seconds)
+        finally:
+            self._wanted = -1
+
+    def _settle(self, send: Callable[..., Any], message: MessageProxy, detail: str | bytes) -> None:
+        try:
+            send(self.queue_name, message.options["redis_message_id"], detail)
+        except TRANSIENT_ERRORS as error:
+            raise ConnectionClosed(error) from None  # Dramatiq tries again
+        self._settled(message)
+
+    def _settled(self, message: MessageProxy) -> None:
+        self.held.discard(message.options["redis_message_id"])
+        self.queued_message_ids.discard(message.message_id)
+        if len(self.queued_message_ids) <= self._wanted:
+            self._room.set()
+
+    def _leave_limbo(self) -> None:
+        """Put back what the server thinks this process holds and it does not. Only between two fetches."""
+        key = f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
+        try:
+            fetched = {raw.decode() for raw in cast("set[bytes]", self.broker.client.smembers(key))}
+            lost = fetched - self.held
+            if lost:
+                self.logger.warning(
+                    "Queue %r: %d fetched jobs never came; they go back.", self.queue_name, len(lost)
+                )
+                self.broker.do_requeue(self.queue_name, *lost)
+        except TRANSIENT_ERRORS as error:
+            raise ConnectionClosed(error) from None
+        self._looked_at = time.monotonic()
+
+
+def _encoded(message: MessageProxy) -> bytes:
+    """The message with its reason of death; nothing, if it cannot be encoded: the stored one is kept then."""
+    try:
+        return bytes(message.encode())
+    except Exception:
+        return b""

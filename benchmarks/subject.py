@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
+from functools import cache
 
 import dramatiq
 from dramatiq import Worker
@@ -24,7 +25,7 @@ QUEUE = "bench"
 
 
 def build(mode: str, url: str) -> dramatiq.Actor[[], None]:
-    broker = RedisBroker(url=url)
+    broker = RedisBroker(url=url, namespace=mode)
     if mode == "stack":
         # A limit that is judged at every send and never reached; concurrency set, as everything is switched on.
         queue = SLAQueueConfig(QUEUE, arrival_rate=1e6, sla_seconds=60, concurrency=1000)
@@ -42,20 +43,17 @@ def build(mode: str, url: str) -> dramatiq.Actor[[], None]:
 
 
 def enqueue(mode: str, url: str, jobs: int) -> float:
-    actor = build(mode, url)
-    for _ in range(200):
-        actor.send()
+    """Seconds to send `jobs` jobs."""
+    actor = _actor(mode, url)
     started = time.perf_counter()
     for _ in range(jobs):
         actor.send()
-    return jobs / (time.perf_counter() - started)
+    return time.perf_counter() - started
 
 
 def process(mode: str, url: str, jobs: int) -> float:
-    """From the first job's start to the last one's, over all processes: booting is not measured."""
-    actor = build(mode, url)
-    for _ in range(jobs):
-        actor.send()
+    """Seconds from the first job's start to the last one's, over all processes: booting is not measured."""
+    enqueue(mode, url, jobs)
     context = multiprocessing.get_context("spawn")
     spans = context.Queue()
     workers = [context.Process(target=work, args=(mode, url, spans)) for _ in range(PROCESSES)]
@@ -64,20 +62,31 @@ def process(mode: str, url: str, jobs: int) -> float:
     found = [spans.get() for _ in workers]
     for worker in workers:
         worker.join()
-    return jobs / (max(last for _, last in found) - min(first for first, _ in found))
+    return max(last for _, last in found) - min(first for first, _ in found)
+
+
+@cache
+def _actor(mode: str, url: str) -> dramatiq.Actor[[], None]:
+    return build(mode, url)
 
 
 def work(mode: str, url: str, spans: multiprocessing.Queue[tuple[float, float]]) -> None:
     actor = build(mode, url)
     worker = Worker(actor.broker, worker_threads=THREADS)
     worker.start()
-    while actor.broker.client.hlen(f"dramatiq:{QUEUE}.msgs"):  # type: ignore[attr-defined]
+    while actor.broker.client.hlen(f"{mode}:{QUEUE}.msgs"):  # type: ignore[attr-defined]
         time.sleep(0.05)
     worker.stop()
     first, last = actor.__dict__["span"]
     spans.put((first, last))
 
 
+def main() -> None:
+    what, mode, url = sys.argv[1:]
+    run = {"enqueue": enqueue, "process": process}[what]
+    for line in sys.stdin:
+        print(run(mode, url, int(line)), flush=True)
+
+
 if __name__ == "__main__":
-    what, mode, url, jobs = sys.argv[1:]
-    print({"enqueue": enqueue, "process": process}[what](mode, url, int(jobs)))
+    main()

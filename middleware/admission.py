@@ -141,16 +141,15 @@ class AdmissionControl(Middleware):
             ValidationError: the criticality is none of critical, default, sheddable.
         """
         options = _actor_options(broker, message)
+        name = message.queue_name
+        queue = self.config.queue(name)
+        if queue.admission_mode == "off" or "scheduled_at" in message.options or "periodic" in options:
+            return self.bypass(broker, message, delay, jobs)
         criticality = _criticality(message, options)
         if criticality not in CRITICALITIES:
             raise ValidationError(
                 f"criticality is {criticality!r}: choose {', '.join(CRITICALITIES[:-1])} or {CRITICALITIES[-1]}."
             )
-        name = message.queue_name
-        queue = self.config.queue(name)
-        is_periodic = "scheduled_at" in message.options or "periodic" in options
-        if queue.admission_mode == "off" or is_periodic:
-            return _bypass(name, delay, criticality, jobs)
         try:
             decision = self._judge(queue, criticality, jobs)
             if decision.admitted:

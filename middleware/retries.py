@@ -8,9 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dramatiq import Middleware
 from dramatiq.errors import BrokerConnectionError, Retry
-from dramatiq.logging import get_logger
 from dramatiq.middleware import Retries
 from dramatiq.middleware.retries import DEFAULT_MAX_BACKOFF
 
@@ -34,8 +32,11 @@ if TYPE_CHECKING:
 RESCHEDULE_PAUSE_SECONDS = 1.0
 
 
-class ExponentialRetries(Middleware):
+class ExponentialRetries(Retries):
     """Replaces Dramatiq's `Retries`: same options, more jitter, no lost job.
+
+    A queue that is not configured keeps the schedule of the `Retries` that stood here before, and has no retries
+    where the app had left them out.
 
     Options, message before actor before queue before default; backoffs in milliseconds, as in Dramatiq:
     `max_retries`, `min_backoff`, `max_backoff`, `jitter` (`full`, `equal`, `decorrelated`), `retry_when`, `throws`,
@@ -53,20 +54,22 @@ class ExponentialRetries(Middleware):
         *,
         config: Config,
         recorder: Recorder,
-        transient_errors: tuple[type[BaseException], ...] = (),
+        is_transient: Callable[[BaseException], bool] = lambda _error: False,
         replaces: Retries | None = None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.logger = get_logger(__name__, type(self))
+        settings = replaces or Retries()
+        super().__init__(
+            max_retries=settings.max_retries,
+            min_backoff=settings.min_backoff,
+            max_backoff=settings.max_backoff,
+            retry_when=settings.retry_when,
+        )
         self.config = config
         self.recorder = recorder
-        self.transient_errors: tuple[type[BaseException], ...] = (
-            BrokerConnectionError,
-            ConnectionError,
-            *transient_errors,
-        )
+        self.is_transient = is_transient
         self.replaces = replaces
         self.clock = clock
         self.rng = rng or random.SystemRandom()  # forked workers must not share a sequence
@@ -75,7 +78,7 @@ class ExponentialRetries(Middleware):
 
     @property
     def actor_options(self) -> set[str]:
-        return {*Retries().actor_options, "jitter", "retry_routes"}
+        return {*super().actor_options, "jitter", "retry_routes"}
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         if not message.options.get("retries"):
@@ -89,7 +92,7 @@ class ExponentialRetries(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        if exception is None:
+        if exception is None or (self.replaces is None and not self._is_configured(message.queue_name)):
             return
         try:
             self._after_failure(broker, message, exception)
@@ -136,7 +139,7 @@ class ExponentialRetries(Middleware):
         queue = self.config.queue(message.queue_name)
         option = _Ladder(message, actor)
         max_retries = option.get("max_retries", self._default(queue, "max_retries", queue.max_retries))
-        retry_when = actor.options.get("retry_when", self.replaces and self.replaces.retry_when)
+        retry_when = actor.options.get("retry_when", self.retry_when)
         if retry_when is not None:  # takes precedence over max_retries, as in Dramatiq
             max_retries = None if retry_when(retries, exception) else 0
         decision = policy.decide(
@@ -156,23 +159,25 @@ class ExponentialRetries(Middleware):
         maximum = option.get(
             "max_backoff", self._default(queue, "max_backoff", queue.max_backoff_seconds * 1000)
         )
-        maximum = min(maximum, DEFAULT_MAX_BACKOFF)
+        maximum = max(0, min(maximum, DEFAULT_MAX_BACKOFF))
         return policy.Backoff(
-            minimum=max(0.001, min(minimum, maximum) / 1000),
-            maximum=max(0.001, maximum / 1000),
-            jitter=option.get("jitter", queue.jitter),
+            minimum=max(0, min(minimum, maximum)) / 1000,
+            maximum=maximum / 1000,
+            jitter=option.get("jitter", queue.jitter if self._is_configured(queue.name) else "dramatiq"),
         )
 
     def _default(self, queue: SLAQueueConfig, name: str, configured: Any) -> Any:
-        """A configured queue's own value; else that of the `Retries` that this middleware replaced."""
-        if self.replaces is not None and queue.name not in self.config.queues:
-            return getattr(self.replaces, name)
-        return configured
+        """A configured queue's own value; else that of the `Retries` that stood here."""
+        return configured if self._is_configured(queue.name) else getattr(self, name)
+
+    def _is_configured(self, queue_name: str) -> bool:
+        return queue_name in self.config.queues
 
     def _reschedule(
         self, broker: Broker, message: MessageProxy, exception: BaseException, wait: float
     ) -> None:
-        wait *= self._budget(message.queue_name).stretch(self.clock.monotonic())
+        if self._is_configured(message.queue_name):
+            wait *= self._budget(message.queue_name).stretch(self.clock.monotonic())
         if isinstance(exception, Retry) and exception.delay is not None:
             wait = exception.delay / 1000
         elif isinstance(exception, Overloaded):  # the job sends to a full queue: no use before it has room
@@ -183,7 +188,9 @@ class ExponentialRetries(Middleware):
             try:
                 with rescheduling(message):
                     broker.enqueue(message, delay=delay)  # type: ignore[arg-type]  # as Dramatiq does
-            except self.transient_errors as error:
+            except Exception as error:
+                if not isinstance(error, (BrokerConnectionError, OSError)) and not self.is_transient(error):
+                    raise
                 self.recorder.error("retry_enqueue", message.queue_name)
                 self.logger.warning(
                     "Message %r could not be scheduled for its retry (%s); trying again in %.1f s.",

@@ -42,6 +42,10 @@ class SLATimer(Middleware):
         else:
             job.write(options, ready_at=self.clock.now())
 
+    def before_delay_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Whoever sent it: when it is due it comes from this worker, and is no first send."""
+        job.write(message.options, waiting_due=True)
+
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         plain = message._message  # a proxy looks each attribute up twice
         queue = plain.queue_name

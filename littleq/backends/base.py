@@ -132,7 +132,7 @@ class Backend:
 
     Attributes:
         exact_depth: the depth can be read in memory at each send; elsewhere it is sampled.
-        transient_errors: exceptions of the broker's client that mean "not now", never "never".
+        is_transient: whether an exception of the broker's client means "not now" rather than "never".
         extend: prepare the broker for the stack: exact accounts, what its own consumers lack. Called once,
         by `install`.
     """
@@ -141,7 +141,7 @@ class Backend:
     inspector: Inspector
     dead_letters: DeadLetterStore
     exact_depth: bool
-    transient_errors: tuple[type[BaseException], ...]
+    is_transient: Callable[[BaseException], bool]
     extend: Callable[[Config], None]
 
 

@@ -6,6 +6,7 @@ together (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015
     full          uniform(0, base)              spreads best
     equal         base/2 + uniform(0, base/2)   keeps at least half of the wait
     decorrelated  uniform(min, 3 × last wait)   forgets the attempt number, follows the last wait
+    dramatiq      uniform(base, 2 × base)       what Dramatiq itself does; kept for queues that are not configured
 
 A retry budget keeps a failing dependency from being hit harder than a healthy one: retries beyond the budgeted share of
 first attempts wait longer, in proportion; none is dropped.
@@ -16,11 +17,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from littleq.errors import ValidationError
 
-Jitter = Literal["full", "equal", "decorrelated"]
+Jitter = Literal["full", "equal", "decorrelated", "dramatiq"]
 Route = Literal["retry", "dead", "skip"]
 
 #: 2**60 s is beyond any bound; a larger exponent only risks an overflow.
@@ -31,17 +32,19 @@ MAX_STRETCH = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait before an attempt; bounds in seconds, 0 < minimum <= maximum."""
+    """How long to wait before an attempt; bounds in seconds, 0 <= minimum <= maximum."""
 
     minimum: float
     maximum: float
     jitter: Jitter = "full"
 
     def __post_init__(self) -> None:
-        if not 0 < self.minimum <= self.maximum:
+        if not 0 <= self.minimum <= self.maximum:
             raise ValidationError(
-                f"backoff bounds are {self.minimum:g} s and {self.maximum:g} s: give 0 < minimum <= maximum."
+                f"backoff bounds are {self.minimum:g} s and {self.maximum:g} s: give 0 <= minimum <= maximum."
             )
+        if self.jitter not in get_args(Jitter):
+            raise ValidationError(f"jitter is {self.jitter!r}: choose {', '.join(get_args(Jitter))}.")
 
     def base(self, retries: int) -> float:
         """Wait before jitter after `retries` retries: minimum × 2^retries, at most the maximum.
@@ -64,6 +67,9 @@ class Backoff:
             return rng.uniform(0.0, base)
         if self.jitter == "equal":
             return base / 2 + rng.uniform(0.0, base / 2)
+        if self.jitter == "dramatiq":
+            longer = base * rng.uniform(1.0, 2.0)
+            return longer if longer <= self.maximum else self.maximum * rng.uniform(0.5, 1.0)
         return min(
             self.maximum, rng.uniform(self.minimum, max(self.minimum, 3 * (last_wait or self.minimum)))
         )

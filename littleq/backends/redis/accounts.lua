@@ -56,6 +56,7 @@ local function set_poison_aside()
     end
 end
 
+local detail = ARGV[10] or ""  -- `broker.do_ack(queue, id)` by hand gives none
 local maintaining = ARGV[7] == "1"
 if maintaining and canonical == queue then  -- delayed jobs never ran
     set_poison_aside()
@@ -80,14 +81,14 @@ if command == "enqueue" then
 elseif command == "ack" then
     local before = redis.call("HLEN", messages)
     dramatiq()
-    if ARGV[10] ~= "" and redis.call("HLEN", messages) < before then
-        account(ARGV[10], 1)
+    if detail ~= "" and redis.call("HLEN", messages) < before then
+        account(detail, 1)
     end
 elseif command == "nack" then
     local before = redis.call("HLEN", messages)
     dramatiq()
-    if ARGV[10] ~= "" and redis.call("HLEN", messages) < before then
-        redis.call("HSET", dead_letters() .. ".msgs", id, ARGV[10])
+    if detail ~= "" and redis.call("HLEN", messages) < before then
+        redis.call("HSET", dead_letters() .. ".msgs", id, detail)
     end
 elseif command == "purge" then
     account("purged", redis.call("HLEN", messages) + redis.call("ZCARD", dead_letters()))

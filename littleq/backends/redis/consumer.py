@@ -15,7 +15,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -35,14 +36,35 @@ LIMBO_SECONDS = 15.0
 #: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
 GATHER_SECONDS = 0.002
 
-#: "Not now": the server is away, loading, read-only after a failover, or out of memory.
-TRANSIENT_ERRORS: tuple[type[BaseException], ...] = (
+#: "Not now": the server is away, loading, read-only after a failover, out of memory, or its cluster is down.
+_TRANSIENT: tuple[type[BaseException], ...] = (
     redis.ConnectionError,
     redis.TimeoutError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
 )
+#: The same, where redis-py has no class for what the server says.
+_TRANSIENT_WORDS = ("MISCONF", "NOREPLICAS")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again later may help."""
+    return isinstance(error, _TRANSIENT) or (
+        isinstance(error, redis.ResponseError) and str(error).startswith(_TRANSIENT_WORDS)
+    )
+
+
+@contextmanager
+def in_dramatiqs_words() -> Iterator[None]:
+    """Raise what passes by itself as the `BrokerConnectionError` that Dramatiq waits and tries again for."""
+    try:
+        yield
+    except redis.RedisError as error:
+        if is_transient(error):
+            raise ConnectionClosed(error) from None
+        raise
 
 
 class Holdings:
@@ -75,7 +97,8 @@ class _Accounting(_DramatiqConsumer):
 
     def ack(self, message: MessageProxy) -> None:
         if job.noted(message, "rescheduled"):  # its retry took its place already
-            self._settled(message)
+            self.held.discard(message.options["redis_message_id"])
+            self._free(message)
             return
         account = "skipped" if job.noted(message, "skipped") else "done"
         if not job.is_known(message.options):
@@ -87,24 +110,24 @@ class _Accounting(_DramatiqConsumer):
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         messages = list(messages)
-        try:
+        with in_dramatiqs_words():  # any other error here ends the consumer thread for good
             super().requeue(messages)  # type: ignore[no-untyped-call]
-        except TRANSIENT_ERRORS as error:
-            # Any other error here ends the consumer thread for good: delayed jobs would never be due again.
-            raise ConnectionClosed(error) from None
         for message in messages:
-            self._settled(message)
+            self.held.discard(message.options["redis_message_id"])
+            self._free(message)
 
     def __next__(self) -> MessageProxy | None:
+        if not self.message_cache:
+            if time.monotonic() - self._looked_at >= LIMBO_SECONDS:
+                self._leave_limbo()
+            if not self._wait_for_room():
+                return None
         try:
-            if not self.message_cache:
-                if time.monotonic() - self._looked_at >= LIMBO_SECONDS:
-                    self._leave_limbo()
-                if not self._wait_for_room():
-                    return None
             message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
-        except TRANSIENT_ERRORS as error:
-            raise ConnectionClosed(error) from None
+        except redis.RedisError as error:  # spelt out: this runs for every job
+            if is_transient(error):
+                raise ConnectionClosed(error) from None
+            raise
         if message is not None:
             self.held.add(message.options["redis_message_id"])
         return message
@@ -131,12 +154,16 @@ class _Accounting(_DramatiqConsumer):
     def _settle(self, send: Callable[..., Any], message: MessageProxy, detail: str | bytes) -> None:
         try:
             send(self.queue_name, message.options["redis_message_id"], detail)
-        except TRANSIENT_ERRORS as error:
-            raise ConnectionClosed(error) from None  # Dramatiq tries again
-        self._settled(message)
-
-    def _settled(self, message: MessageProxy) -> None:
+        except redis.RedisError as error:
+            if is_transient(error):
+                raise ConnectionClosed(error) from None  # Dramatiq tries again
+            raise
+        finally:
+            self._free(message)
         self.held.discard(message.options["redis_message_id"])
+
+    def _free(self, message: MessageProxy) -> None:
+        """The job is no burden any more, however the server took it: an error must not cost its place for ever."""
         self.queued_message_ids.discard(message.message_id)
         if len(self.queued_message_ids) <= self._wanted:
             self._room.set()
@@ -144,7 +171,7 @@ class _Accounting(_DramatiqConsumer):
     def _leave_limbo(self) -> None:
         """Put back what the server thinks this process holds and it does not. Only between two fetches."""
         key = f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
-        try:
+        with in_dramatiqs_words():
             fetched = {raw.decode() for raw in cast("set[bytes]", self.broker.client.smembers(key))}
             lost = fetched - self.held
             if lost:
@@ -152,8 +179,6 @@ class _Accounting(_DramatiqConsumer):
                     "Queue %r: %d fetched jobs never came; they go back.", self.queue_name, len(lost)
                 )
                 self.broker.do_requeue(self.queue_name, *lost)
-        except TRANSIENT_ERRORS as error:
-            raise ConnectionClosed(error) from None
         self._looked_at = time.monotonic()
 
 

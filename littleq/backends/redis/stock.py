@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from dramatiq.brokers import redis as dramatiq_redis
-from dramatiq.common import q_name
+from dramatiq.common import dq_name, q_name
 
 from littleq import passage
 from littleq.backends.redis.consumer import Holdings, accounting
@@ -45,6 +45,8 @@ def extend(broker: RedisBroker, config: Config) -> None:
     if broker.dead_message_ttl == dramatiq_redis.DEFAULT_DEAD_MESSAGE_TTL:
         broker.dead_message_ttl = KEEP_DEAD_MS
     enqueue = broker._dispatch("enqueue")
+    consumer_class = accounting(broker.consumer_class)
+    holdings = Holdings()
 
     def do_enqueue(queue_name: str, redis_message_id: str, data: bytes) -> None:
         errand = passage.current.get()
@@ -52,11 +54,12 @@ def extend(broker: RedisBroker, config: Config) -> None:
         if held is None:
             enqueue(queue_name, redis_message_id, data, "admitted", "", "")
             return
-        held_queue = f"{queue_name}.DQ" if errand.errand == "promotion" else held.queue_name
-        enqueue(queue_name, redis_message_id, data, "", held_queue, held.options["redis_message_id"])
-
-    consumer_class = accounting(broker.consumer_class)
-    holdings = Holdings()
+        held_queue, held_id = held.queue_name, held.options["redis_message_id"]
+        if errand.errand == "promotion" and held_id not in holdings.by_queue[queue_name]:
+            held_queue = dq_name(
+                queue_name
+            )  # else the app put an eta on it by itself, and it waits in its own queue
+        enqueue(queue_name, redis_message_id, data, "", held_queue, held_id)
 
     def consume(queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         sla_ms = config.queue(q_name(queue_name)).sla_seconds * 1000

@@ -25,6 +25,6 @@ def stub_backend(broker: StubBroker) -> Backend:
         inspector=StubInspector(broker, accounts),
         dead_letters=StubDeadLetters(broker, accounts),
         exact_depth=True,
-        transient_errors=(),
+        is_transient=lambda _error: False,
         extend=lambda _config: accounts.keep(broker),
     )

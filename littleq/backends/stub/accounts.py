@@ -74,11 +74,11 @@ class StubAccounts:
 
     def _watch(self, queue_name: str, consumer: Consumer) -> Consumer:
         ack = consumer.ack
-        delays = queue_name.endswith(".DQ")
 
         def counting_ack(message: MessageProxy) -> None:
             # A delayed job that is due, and one that was scheduled again, go on living.
-            if not delays and not job.noted(message, "rescheduled"):
+            goes_on = job.read(message.options).get("waiting_due") or job.noted(message, "rescheduled")
+            if not goes_on and job.is_known(message.options):
                 self.count(queue_name, "skipped" if job.noted(message, "skipped") else "done")
             ack(message)
 

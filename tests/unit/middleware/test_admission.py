@@ -309,3 +309,24 @@ def test_a_message_sent_by_a_hook_during_a_retry_is_a_send_of_its_own(make_stack
     assert stack.truth("q").imbalance == 0
     assert stack.truth("log").imbalance == 0
     assert stack.truth("q").dead == 1
+
+
+def test_an_apps_own_criticality_option_is_its_own_where_nothing_is_configured(make_stack: Make) -> None:
+    stack = make_stack()
+    stack.actor(lambda: None, actor_name="a", queue_name="q").send_with_options(criticality="high")
+    assert stack.truth("q").ready == 1
+    assert stack.counts("q")["offered:default"] == 1
+
+
+def test_a_strangers_delayed_job_is_not_judged_when_it_is_due(make_stack: Make) -> None:
+    """Sent before the stack was installed, or by a process without it. Refused, it would end the consumer loop."""
+    ran: list[int] = []
+    stack = make_stack(SLAQueueConfig("q", arrival_rate=1, sla_seconds=1))
+    actor = stack.actor(ran.append, actor_name="a", queue_name="q")
+    late = actor.message(1).copy(queue_name="q.DQ", options={"eta": 1})
+    stack.broker.queues["q.DQ"].put(late.encode())
+    actor.send(2)
+    stack.run("q")
+    assert sorted(ran) == [1, 2]
+    truth = stack.truth("q")
+    assert (truth.accounts.admitted, truth.accounts.done, truth.imbalance) == (1, 1, 0)

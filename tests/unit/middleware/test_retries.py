@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dramatiq import Retry
+from dramatiq import Middleware, Retry
+from dramatiq.broker import MessageProxy
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Retries, default_middleware
 
@@ -88,8 +89,6 @@ def test_delays_follow_the_policy(make_stack: Make) -> None:
     delays: list[int] = []
     stack.broker.enqueue, real = (lambda message, delay=None: delays.append(delay)), stack.broker.enqueue
     actor = stack.actor(failing([]), actor_name="a", queue_name="q")
-    from dramatiq.broker import MessageProxy
-
     proxy = MessageProxy(actor.message())
     for _ in range(3):
         retries.after_process_message(stack.broker, proxy, exception=RuntimeError())
@@ -214,8 +213,6 @@ def test_a_job_that_was_refused_elsewhere_waits_for_room_there(make_stack: Make)
     retries = stack.middleware(ExponentialRetries)
     delays: list[int] = []
     stack.broker.enqueue = lambda message, delay=None: delays.append(delay)
-    from dramatiq.broker import MessageProxy
-
     actor = stack.actor(lambda: None, actor_name="a", queue_name="q")
     full = Overloaded("other", depth=9, limit=9, retry_after=7.5)
     retries.after_process_message(stack.broker, MessageProxy(actor.message()), exception=full)
@@ -231,11 +228,64 @@ def test_retries_beyond_the_budget_wait_longer(make_stack: Make) -> None:
     retries = stack.middleware(ExponentialRetries)
     delays: list[int] = []
     stack.broker.enqueue = lambda message, delay=None: delays.append(delay)
-    from dramatiq.broker import MessageProxy
-
     actor = stack.actor(lambda: None, actor_name="a", queue_name="q")
     for _ in range(200):
         retries.after_process_message(stack.broker, MessageProxy(actor.message()), exception=RuntimeError())
     assert max(delays[:10]) <= 1000
     assert min(delays[-10:]) >= 5000
     assert len(delays) == 200  # longer, not dropped
+
+
+def test_a_queue_that_is_not_configured_keeps_dramatiqs_schedule(make_stack: Make) -> None:
+    """Never below min_backoff, as full jitter would; no budget; zero means at once."""
+    stack = make_stack(middleware=[Retries(min_backoff=1000, max_backoff=8000)])
+    retries = stack.middleware(ExponentialRetries)
+    delays: list[int] = []
+    stack.broker.enqueue = lambda message, delay=None: delays.append(delay)
+    actor = stack.actor(lambda: None, actor_name="a", queue_name="plain")
+    for retry in range(6):
+        for _ in range(50):
+            proxy = MessageProxy(actor.message_with_options(retries=retry))
+            retries.after_process_message(stack.broker, proxy, exception=RuntimeError())
+    for retry, base in enumerate((1000, 2000)):
+        these = delays[50 * retry : 50 * retry + 50]
+        assert base <= min(these)
+        assert max(these) <= 2 * base
+    assert min(delays) >= 1000
+    assert max(delays) <= 8000
+    delays.clear()
+    proxy = MessageProxy(actor.message_with_options(min_backoff=0, retries=12))
+    retries.after_process_message(stack.broker, proxy, exception=RuntimeError())
+    assert delays == [0]
+
+
+def test_an_app_without_retries_gets_none_where_it_configured_nothing(make_stack: Make) -> None:
+    """Without Dramatiq's Retries a failed job is acked."""
+    calls: list[int] = []
+    stack = make_stack(FAST, middleware=[])
+    stack.actor(failing(calls), actor_name="plain", queue_name="plain").send()
+    stack.run("plain")
+    assert len(calls) == 1
+    assert stack.truth("plain").accounts.done == 1
+    stack.actor(failing(calls), actor_name="a", queue_name="q").send()
+    stack.run("q")
+    assert len(calls) == 5
+
+
+def test_others_may_be_placed_before_retries(make_stack: Make) -> None:
+    class Mine(Middleware):
+        pass
+
+    stack = make_stack()
+    stack.broker.add_middleware(Mine(), before=Retries)
+    kinds = [type(m) for m in stack.broker.middleware]
+    assert kinds.index(Mine) == kinds.index(ExponentialRetries) - 1
+
+
+def test_an_unknown_jitter_costs_no_job(make_stack: Make) -> None:
+    stack = make_stack(FAST)
+    stack.actor(failing([]), actor_name="a", queue_name="q", jitter="wild").send()
+    stack.run("q")
+    (letter,) = stack.broker.dead_letters_by_queue["q"]
+    assert stack.counts("q")["dead:unretryable"] == 1
+    assert letter.args == ()

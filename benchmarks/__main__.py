@@ -92,8 +92,8 @@ def main() -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"Medians of {arguments.rounds} rounds. In each, both modes do {arguments.jobs} empty jobs in turns, on one embedded "
-        "Valkey (TCP, no persistence), a namespace each. enqueue: one thread, turns of 250 sends; process: 2 "
+        f"Medians of {arguments.rounds} rounds; in each both modes do {arguments.jobs} empty jobs in turns, on one "
+        "embedded Valkey (TCP, no persistence), a namespace each. enqueue: one thread, turns of 250 sends; process: 2 "
         f"processes × 8 threads, two turns. Python {platform.python_version()}, Dramatiq {dramatiq.__version__}, "
         f"{os.cpu_count()} CPUs.",
         style="dim",

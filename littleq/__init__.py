@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from littleq.config import Config as Config
     from littleq.config import SLAQueueConfig as SLAQueueConfig
-    from littleq.config_sources import load_config as load_config
+    from littleq.config.sources import load_config as load_config
     from littleq.errors import BackendError as BackendError
     from littleq.errors import ConfigurationError as ConfigurationError
     from littleq.errors import LittleQError as LittleQError
@@ -37,7 +37,7 @@ _HOMES = {
     "UnstableQueueError": "errors",
     "ValidationError": "errors",
     "install": "stack",
-    "load_config": "config_sources",
+    "load_config": "config.sources",
     "setup": "stack",
 }
 

@@ -18,7 +18,7 @@ from dramatiq.middleware import Retries
 from littleq.backends import backend_for, build_broker
 from littleq.backends.redis.urls import is_at, sibling
 from littleq.clock import SYSTEM_CLOCK, Clock
-from littleq.config_sources import load_config
+from littleq.config.sources import load_config
 from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate, judge_groups_whole

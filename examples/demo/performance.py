@@ -14,10 +14,11 @@ from examples.demo.load import BURST_SECONDS, TRICKLE_RATE, Load, make_load, mea
 from examples.demo.stopping import Stopped, StopSwitch
 from examples.demo.summary import Samples, show, summarize
 from examples.demo.view import View
-from littleq.backends.base import Inspector, backend_for
+from littleq.backends import backend_for
+from littleq.backends.base import Inspector
 from littleq.cli.show import number, rate, seconds
 from littleq.cli.watch import open_watch
-from littleq.config_sources import load_config
+from littleq.config.sources import load_config
 from littleq.ledger import open_ledger
 
 #: Longest time for the last jobs and retries, in seconds.

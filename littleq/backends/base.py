@@ -11,12 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from littleq.errors import BackendError
 from littleq.job import Death
 
 if TYPE_CHECKING:
-    from dramatiq import Broker
-
     from littleq.config import Config
 
 
@@ -143,30 +140,3 @@ class Backend:
     exact_depth: bool
     is_transient: Callable[[BaseException], bool]
     extend: Callable[[Config], None]
-
-
-def backend_for(broker: Broker) -> Backend:
-    """The backend of a Dramatiq broker.
-
-    Raises:
-        BackendError: LittleQ has none for this class of broker.
-    """
-    from dramatiq.brokers.stub import StubBroker
-
-    if isinstance(broker, StubBroker):
-        from littleq.backends.stub import stub_backend
-
-        return stub_backend(broker)
-    try:
-        from dramatiq.brokers.redis import RedisBroker
-    except ImportError:  # pragma: no cover - the core install brings redis
-        pass
-    else:
-        if isinstance(broker, RedisBroker):
-            from littleq.backends.redis import redis_backend
-
-            return redis_backend(broker)
-    raise BackendError(
-        f"LittleQ has no backend for {type(broker).__module__}.{type(broker).__qualname__}: "
-        "use dramatiq's RedisBroker or StubBroker, or a subclass of one."
-    )

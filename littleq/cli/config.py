@@ -12,8 +12,8 @@ import click
 from littleq.cli.options import connection_options
 
 if TYPE_CHECKING:
-    from littleq.config_report import Setting
-    from littleq.config_sources import Loaded
+    from littleq.config.report import Setting
+    from littleq.config.sources import Loaded
 
 
 @click.group()
@@ -33,7 +33,7 @@ def show(url: str | None, config_file: Path | None, as_json: bool, as_toml: bool
     """Print every setting, its value and where it came from. Passwords are hidden."""
     if as_json and as_toml:
         raise click.UsageError("--json and --toml exclude each other: give one.")
-    from littleq.config_report import describe_config, to_toml
+    from littleq.config.report import describe_config, to_toml
 
     loaded = _load(url, config_file)
     settings = list(describe_config(loaded))
@@ -59,8 +59,8 @@ def check(url: str | None, config_file: Path | None, threads: int) -> None:
 
     Warnings tell what is legal but hardly meant; they do not change the exit code.
     """
-    from littleq.config_contradictions import doubts
-    from littleq.config_report import ledger_place
+    from littleq.config.contradictions import doubts
+    from littleq.config.report import ledger_place
 
     loaded = _load(url, config_file)
     count = len(loaded.config.queues)
@@ -71,7 +71,7 @@ def check(url: str | None, config_file: Path | None, threads: int) -> None:
 
 
 def _load(url: str | None, config_file: Path | None) -> Loaded:
-    from littleq.config_sources import load
+    from littleq.config.sources import load
 
     return load(path=config_file, overrides={"url": url} if url else {}, overrides_from="command line")
 

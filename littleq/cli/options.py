@@ -175,15 +175,14 @@ def unknown_queue(name: str, known: set[str]) -> str:
 
 def load_config(url: str | None, config_file: Path | None) -> Config:
     """The configuration, with what the command line overrides."""
-    from littleq.config_sources import load_config as load
+    from littleq.config.sources import load_config as load
 
     return load(path=config_file, overrides={"url": url} if url else {})
 
 
 def session(url: str | None, config_file: Path | None) -> Session:
     """Configuration, broker, its backend and the ledger, with the command line's overrides applied."""
-    from littleq.backends import build_broker
-    from littleq.backends.base import backend_for
+    from littleq.backends import backend_for, build_broker
     from littleq.ledger import open_ledger
 
     config = load_config(url, config_file)

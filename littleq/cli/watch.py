@@ -202,8 +202,7 @@ def open_watch(config: Config, wanted: tuple[str, ...]) -> Watch:
     """A watch on the configured servers, which are opened at the first reading."""
 
     def broker() -> Inspector:
-        from littleq.backends import build_broker
-        from littleq.backends.base import backend_for
+        from littleq.backends import backend_for, build_broker
 
         return backend_for(build_broker(config)).inspector
 

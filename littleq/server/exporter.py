@@ -23,7 +23,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from littleq.config_sources import load_config
+from littleq.config.sources import load_config
 from littleq.errors import LittleQError
 from littleq.metrics.collector import FleetCollector, collector_for
 

@@ -16,7 +16,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
 import littleq
-from littleq.backends.base import backend_for
+from littleq.backends import backend_for
 from littleq.config import Config
 from littleq.errors import BackendError, ConfigurationError
 from littleq.middleware import (

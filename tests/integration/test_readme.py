@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from littleq.config_sources import load_config
+from littleq.config.sources import load_config
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -84,9 +84,17 @@ def test_the_wheel_carries_scripts_types_and_licence(distributions: tuple[Path, 
 def test_the_sdist_is_complete_and_clean(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[1]) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    for needed in ("README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "littleq/middleware/admission.py"):
+    for needed in (
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "pyproject.toml",
+        "littleq/middleware/admission.py",
+    ):
         assert needed in names
-    assert not [name for name in names if name.startswith((".venv", ".cache", "dist/")) or name.endswith(".pyc")]
+    assert not [
+        name for name in names if name.startswith((".venv", ".cache", "dist/")) or name.endswith(".pyc")
+    ]
 
 
 def test_the_installed_wheel_works_on_its_own(distributions: tuple[Path, Path], tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from dramatiq import Worker
 
 from littleq.config import Config
-from littleq.config_contradictions import doubts
-from littleq.config_sources import load_config
+from littleq.config.contradictions import doubts
+from littleq.config.sources import load_config
 
 ACTORS = {
     "call_partner": "realtime",

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from littleq.cli.config import config
 from littleq.cli.root import run
-from littleq.config_sources import load_config
+from littleq.config.sources import load_config
 from littleq.errors import ConfigurationError
 
 FILE = """

@@ -227,7 +227,9 @@ def test_there_is_no_limit_where_nothing_is_refused() -> None:
 
 
 def test_settings_that_the_maths_refuse_give_no_limit() -> None:
-    assert one(BUSY, sla_seconds=1.0, percentile=0.5).queue_limit is None
+    """An old process may have published what this one would refuse."""
+    published = {"admission": "capacity", "percentile": 0.5}
+    assert one(BUSY, settings=published, sla_seconds=1.0).queue_limit is None
 
 
 def test_without_the_ledger_only_the_broker_is_believed() -> None:

@@ -15,8 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_origin
 
-from littleq.config import Config, SLAQueueConfig
-from littleq.config_messages import (
+from littleq.config.messages import (
     SettingPath,
     base_type,
     item_type,
@@ -25,6 +24,7 @@ from littleq.config_messages import (
     show,
     unknown,
 )
+from littleq.config.models import Config, SLAQueueConfig
 
 PREFIX = "LITTLEQ_"
 CONFIG_VARIABLE = "LITTLEQ_CONFIG"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from littleq.config_environment import CONFIG_VARIABLE
-from littleq.config_messages import dotted, show, toml_key
+from littleq.config.environment import CONFIG_VARIABLE
+from littleq.config.messages import dotted, show, toml_key
 from littleq.errors import ConfigurationError
 
 OWN_FILE, SHARED_FILE = "littleq.toml", "pyproject.toml"

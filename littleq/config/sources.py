@@ -4,8 +4,8 @@
 
 Each source is flattened to leaves (`queues.realtime.sla_seconds`), a higher leaf replaces a lower one, and
 the result is checked as a whole. A leaf remembers where it came from, so that `littleq config show` and every
-message can tell. Which files count: `littleq.config_files`. How variables are spelled:
-`littleq.config_environment`.
+message can tell. Which files count: `littleq.config.files`. How variables are spelled:
+`littleq.config.environment`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
-from littleq.config import Config, SLAQueueConfig
-from littleq.config_environment import environment_settings
-from littleq.config_environment import place as variable_place
-from littleq.config_files import EXPORTER, SettingsFile, settings_files
-from littleq.config_messages import (
+from littleq.config.environment import environment_settings
+from littleq.config.environment import place as variable_place
+from littleq.config.files import EXPORTER, SettingsFile, settings_files
+from littleq.config.messages import (
     InvalidSettings,
     SettingPath,
     base_type,
@@ -31,6 +30,7 @@ from littleq.config_messages import (
     show,
     unknown,
 )
+from littleq.config.models import Config, SLAQueueConfig
 from littleq.errors import ConfigurationError
 
 DEFAULT = "default"

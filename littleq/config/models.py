@@ -2,7 +2,7 @@
 
 Values are checked when they are made, strictly: text is not a number, nor is `True`. A wrong one raises
 `ConfigurationError` in one sentence. Where they may come from, and which source wins, is the subject of
-`littleq.config_sources`.
+`littleq.config.sources`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pydantic.dataclasses import dataclass
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ArgsKwargs
 
-from littleq.config_contradictions import config_contradictions, queue_contradictions
-from littleq.config_messages import InvalidSettings, problems_in, setting_names, show
+from littleq.config.contradictions import config_contradictions, queue_contradictions
+from littleq.config.messages import InvalidSettings, problems_in, setting_names, show
 from littleq.redaction import redact_url
 
 Key = TypeVar("Key")

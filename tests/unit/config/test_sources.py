@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_sources import DEFAULT, Loaded, load, load_config
+from littleq.config.sources import DEFAULT, Loaded, load, load_config
 from littleq.errors import ConfigurationError
 
-DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 Q = "LITTLEQ_QUEUES__REALTIME__"
 
 

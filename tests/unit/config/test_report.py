@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_messages import setting_names
-from littleq.config_report import DERIVED, Setting, describe_config, ledger_place, to_toml
-from littleq.config_sources import Loaded, load, load_config
+from littleq.config.messages import setting_names
+from littleq.config.report import DERIVED, Setting, describe_config, ledger_place, to_toml
+from littleq.config.sources import Loaded, load, load_config
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def queues(draw: st.DrawFn) -> SLAQueueConfig:
         draw(st.integers(1)),
         draw(shares),
         draw(st.integers(0)),
-        percentile=draw(st.floats(0, 100, exclude_min=True, exclude_max=True)),
+        percentile=draw(st.floats(1, 100, exclude_max=True)),
         sla_on=draw(st.sampled_from(["wait", "sojourn"])),
         admission=draw(st.sampled_from(["capacity", "off", None, *(["contract"] if rate else [])])),
         on_overload=draw(st.sampled_from(["shed", "defer", *(["divert"] if divert_to else [])])),

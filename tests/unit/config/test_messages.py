@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_messages import legal_values, one_sentence, setting_names, unknown
+from littleq.config.messages import legal_values, one_sentence, setting_names, unknown
 from littleq.errors import ConfigurationError
 from littleq.redaction import redact_url
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import littleq.config_sources
+import littleq.config.sources
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_messages import default_text, legal_values, setting_names
-from littleq.config_sources import Loaded, load
+from littleq.config.messages import default_text, legal_values, setting_names
+from littleq.config.sources import Loaded, load
 
-DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_documented_table_is_the_code() -> None:
 def test_the_documented_order_is_the_one_in_the_code() -> None:
     text = DOCS.read_text(encoding="utf-8").split("## Which source wins")[1]
     order = ["defaults", "pyproject.toml", "littleq.toml", "LITTLEQ_", "Python"]
-    for prose in (text, str(littleq.config_sources.__doc__)):
+    for prose in (text, str(littleq.config.sources.__doc__)):
         places = [prose.index(source) for source in order]
         assert places == sorted(places)
 

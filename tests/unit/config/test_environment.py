@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_sources import Loaded, load
+from littleq.config.sources import Loaded, load
 from littleq.errors import ConfigurationError
 
 Q = "LITTLEQ_QUEUES__REALTIME__"

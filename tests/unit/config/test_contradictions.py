@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config_contradictions import doubts
+from littleq.config.contradictions import doubts
 from littleq.errors import ConfigurationError
 
 
@@ -59,7 +59,6 @@ def test_queues_that_divert_in_a_circle_are_refused_once() -> None:
             {"arrival_rate": 30, "service_time_seconds": 1, "concurrency": 2},
             "with 2 jobs each run at most 20",
         ),
-        ({"percentile": 0.99}, "99 is probably meant"),
         (
             {"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2},
             "a job takes 3.0 s of the 2.0 s",

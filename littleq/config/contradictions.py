@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from littleq.config_messages import Problem
+from littleq.config.messages import Problem
 from littleq.redaction import HIDDEN
 
 if TYPE_CHECKING:
-    from littleq.config import Config, SLAQueueConfig
+    from littleq.config.models import Config, SLAQueueConfig
 
 #: Dramatiq's default of `--threads`: what a worker process runs at a time unless it is told otherwise.
 DEFAULT_THREADS = 8
@@ -109,11 +109,6 @@ def doubts(config: Config, *, threads: int = DEFAULT_THREADS) -> Iterator[str]:
 
 def _promise_doubts(queue: SLAQueueConfig) -> Iterator[str]:
     service, sla = queue.service_time_seconds, queue.sla_seconds
-    if queue.percentile <= 1:
-        yield (
-            f"percentile is in percent, so {queue.percentile} promises next to nothing; "
-            f"{queue.percentile * 100:g} is probably meant."
-        )
     if queue.sla_on == "sojourn" and service is not None and service >= sla:
         yield (
             f"a job takes {service} s of the {sla} s promised until it is done: nothing can keep that; "

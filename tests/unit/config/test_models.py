@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from littleq.config import Config, FrozenDict, SLAQueueConfig
-from littleq.config_messages import setting_names
+from littleq.config import Config, SLAQueueConfig
+from littleq.config.messages import setting_names
+from littleq.config.models import FrozenDict
 from littleq.errors import ConfigurationError
 
 
@@ -81,8 +82,9 @@ NAN = float("nan")
         ("scale_threshold", 1.01, ["is 1.01:", "a number > 0 and <= 1", "default (0.8)"]),
         ("scale_threshold", NAN, ["is nan:", "a finite number > 0 and <= 1"]),
         ("max_retries", -1, ["is -1:", "a whole number >= 0", "default (20)"]),
-        ("percentile", 100, ["is 100:", "a number > 0 and < 100", "default (99.0)"]),
-        ("percentile", NAN, ["is nan:", "a finite number > 0 and < 100"]),
+        ("percentile", 100, ["is 100:", "a number >= 1 and < 100", "default (99.0)"]),
+        ("percentile", 0.99, ["is 0.99:", "a number >= 1 and < 100"]),
+        ("percentile", NAN, ["is nan:", "a finite number >= 1 and < 100"]),
         ("sla_on", "start", ["is 'start':", "wait or sojourn", "default (wait)"]),
         ("admission", "strict", ["is 'strict':", "contract, capacity or off", "leave it out"]),
         ("on_overload", "drop", ["is 'drop':", "shed, defer or divert", "default (shed)"]),

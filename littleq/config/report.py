@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from littleq.config import Config, SLAQueueConfig
-from littleq.config_files import EXPORTER
-from littleq.config_messages import SettingPath, dotted, setting_names, toml_key, toml_string
-from littleq.config_sources import Loaded
+from littleq.config.files import EXPORTER
+from littleq.config.messages import SettingPath, dotted, setting_names, toml_key, toml_string
+from littleq.config.models import Config, SLAQueueConfig
+from littleq.config.sources import Loaded
 from littleq.redaction import redact_url
 
 _IN_MEMORY = ", in the memory of each process by itself, lost at its end"

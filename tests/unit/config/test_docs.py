@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import littleq.config.sources
 from littleq.config import Config, SLAQueueConfig
 from littleq.config.messages import default_text, legal_values, setting_names
-from littleq.config.sources import Loaded, load
+from tests.unit.config.support import loaded, write
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def write(folder: Path, text: str, name: str = "littleq.toml") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text, encoding="utf-8")
-    return folder / name
-
-
-def loaded(folder: Path, environ: Mapping[str, str] | None = None, **rest: Any) -> Loaded:
-    return load(environ=environ or {}, folder=folder, **rest)
 
 
 def test_the_documented_table_is_the_code() -> None:

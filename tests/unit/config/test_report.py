@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,22 +11,8 @@ from hypothesis import strategies as st
 from littleq.config import Config, SLAQueueConfig
 from littleq.config.messages import setting_names
 from littleq.config.report import DERIVED, Setting, describe_config, ledger_place, to_toml
-from littleq.config.sources import Loaded, load, load_config
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def write(folder: Path, text: str, name: str = "littleq.toml") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text, encoding="utf-8")
-    return folder / name
-
-
-def loaded(folder: Path, environ: Mapping[str, str] | None = None, **rest: Any) -> Loaded:
-    return load(environ=environ or {}, folder=folder, **rest)
+from littleq.config.sources import Loaded, load_config
+from tests.unit.config.support import loaded, write
 
 
 def test_no_description_holds_a_secret(folder: Path) -> None:

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from littleq.config import Config, SLAQueueConfig
-from littleq.config.sources import DEFAULT, Loaded, load, load_config
-from littleq.errors import ConfigurationError
+from littleq.config.sources import DEFAULT, load, load_config
+from tests.unit.config.support import loaded, refusal, write
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 Q = "LITTLEQ_QUEUES__REALTIME__"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def write(folder: Path, text: str, name: str = "littleq.toml") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text, encoding="utf-8")
-    return folder / name
-
-
-def loaded(folder: Path, environ: Mapping[str, str] | None = None, **rest: Any) -> Loaded:
-    return load(environ=environ or {}, folder=folder, **rest)
-
-
-def refusal(folder: Path, environ: Mapping[str, str] | None = None, **rest: Any) -> str:
-    with pytest.raises(ConfigurationError) as caught:
-        loaded(folder, environ, **rest)
-    sentence = str(caught.value)
-    assert "\n" not in sentence and sentence.endswith(".")
-    return sentence
 
 
 # Precedence ----------------------------------------------------------------------------------------

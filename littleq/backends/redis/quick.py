@@ -1,17 +1,24 @@
 """A registered script with less between the call and the socket.
 
-redis-py's `execute_command` wraps each command in retries, metrics and callbacks that a script of ours needs
-only when something goes wrong. So the first try goes straight to a connection of the client's pool, and whatever
-goes wrong with it is repeated by redis-py, by all the client's own rules. That may run the script twice, as those
-rules may; `accounts.lua` is made for it.
+redis-py's `execute_command` wraps each command in retries, metrics, callbacks and two visits to the pool that a
+script of ours needs only when something goes wrong. So the first try goes straight to a connection that was
+borrowed from the client's pool before, and whatever goes wrong with it is repeated by redis-py, by all the
+client's own rules. That may run the script twice, as those rules may; `accounts.lua` is made for it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import redis
+
+from littleq.background import survive_forks
+
+#: Connections kept at most between two calls, and the size of a pool from which so many may be borrowed.
+KEPT_CONNECTIONS = 16
+LARGE_POOL = 64
 
 
 class QuickScript:
@@ -22,6 +29,12 @@ class QuickScript:
         self._pool = client.connection_pool
         # A client bound to one connection guards it with a lock of its own: leave that to it.
         self._is_pooled = client.connection is None
+        self._keep = KEPT_CONNECTIONS if self._pool.max_connections >= LARGE_POOL else 0
+        self._idle: deque[Any] = deque()
+        survive_forks(self)
+
+    def after_fork_in_child(self) -> None:
+        self._idle = deque()  # the sockets are the parent's
 
     def __call__(self, keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> Any:
         """Run the script.
@@ -31,16 +44,29 @@ class QuickScript:
         """
         if not self._is_pooled:
             return self._script(keys=keys, args=args)
-        pool = self._pool
-        connection = pool.get_connection()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._pool.get_connection()
         try:
             connection.send_command("EVALSHA", self._script.sha, len(keys), *keys, *args)
-            return connection.read_response()
+            answer = connection.read_response()
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError):
-            pass  # the connection has closed itself where it had to
-        except BaseException:
-            connection.disconnect()  # cut off half-way, by a time limit say: its answer must not meet the next question
+            self._pool.release(connection)  # it has closed itself where it had to
+            return self._script(keys=keys, args=args)
+        except redis.ResponseError:
+            self._give_back(connection)
             raise
-        finally:
-            pool.release(connection)
-        return self._script(keys=keys, args=args)
+        except BaseException:
+            # Cut off half-way, by a time limit say: this answer must not meet the next question.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        self._give_back(connection)
+        return answer
+
+    def _give_back(self, connection: Any) -> None:
+        if len(self._idle) < self._keep:
+            self._idle.append(connection)
+        else:
+            self._pool.release(connection)

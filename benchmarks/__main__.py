@@ -75,7 +75,7 @@ def main() -> None:
         table.add_column(column, justify="right" if column else "left")
     with ValkeyServer() as server:
         url = server.connection_url
-        figures["server"] = Redis.from_url(url).info("server")["redis_version"]
+        figures["server"] = "valkey " + Redis.from_url(url).info("server")["valkey_version"]
         for what, portion in (("enqueue", 250), ("process", arguments.jobs // 2)):
             rates = compare(what, url, arguments.rounds, arguments.jobs, portion)
             ratios = [stack / plain for plain, stack in zip(rates["plain"], rates["stack"], strict=True)]

@@ -16,6 +16,7 @@ from examples.demo.summary import Samples, show, summarize
 from examples.demo.view import View
 from littleq.backends import backend_for
 from littleq.backends.base import Inspector
+from littleq.background import Background
 from littleq.cli.show import number, rate, seconds
 from littleq.cli.watch import open_watch
 from littleq.config.sources import load_config
@@ -23,8 +24,11 @@ from littleq.ledger import open_ledger
 
 #: Longest time for the last jobs and retries, in seconds.
 DRAIN_SECONDS = 10.0
-#: How often L is sampled, in seconds.
-SAMPLE_SECONDS = 0.25
+#: How often L is sampled, in seconds: often enough to see a burst of a few seconds, by a thread of its own, for drawing
+#: the screen takes longer just then.
+SAMPLE_SECONDS = 0.04
+#: How often the screen is drawn, in seconds.
+VIEW_SECONDS = 0.25
 QUEUES = ("realtime", "batch")
 
 
@@ -74,17 +78,23 @@ def perform(console: Console, fleet: Fleet, switch: StopSwitch, load: Load) -> b
 def _watch(
     fleet: Fleet, switch: StopSwitch, load: Load, samples: Samples, inspector: Inspector, view: View
 ) -> None:
-    """Sample and show until the queues are empty again, or that takes too long."""
+    """Show, while L is sampled, until the queues are empty again, or that takes too long."""
     start = time.monotonic()
-    load.start(switch)
-    while True:
-        elapsed = time.monotonic() - start
-        fleet.check()
-        is_over = load.is_over()  # before the look: what was sent last is in it
-        truths = inspector.truth(QUEUES)
-        samples.add(elapsed, {queue: table.number_in_system for queue, table in truths.items()})
-        view.show(elapsed)
-        is_idle = not any(table.number_in_system + table.delayed for table in truths.values())
-        if (is_over and is_idle) or elapsed > load.seconds + DRAIN_SECONDS:
-            return
-        switch.sleep(SAMPLE_SECONDS)
+    sampler = Background(
+        "demo-sampler", SAMPLE_SECONDS, lambda: samples.add(time.monotonic(), inspector.depths(QUEUES))
+    )
+    sampler.start()
+    try:
+        load.start(switch)
+        while True:
+            elapsed = time.monotonic() - start
+            fleet.check()
+            is_over = load.is_over()  # before the look: what was sent last is in it
+            truths = inspector.truth(QUEUES)
+            view.show(elapsed)
+            is_idle = not any(table.number_in_system + table.delayed for table in truths.values())
+            if (is_over and is_idle) or elapsed > load.seconds + DRAIN_SECONDS:
+                return
+            switch.sleep(VIEW_SECONDS)
+    finally:
+        sampler.stop()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING
 
 from dramatiq import Middleware
 from dramatiq.common import q_name
 from dramatiq.errors import ActorNotFound
 
-from littleq import job
+from littleq import job, tracebacks
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.ledger import fields
 
@@ -44,10 +43,9 @@ class DeadLetters(Middleware):
             "at": self.clock.now(),
         }
         if exception is not None:
-            cls = type(exception)
-            death["exception"] = f"{cls.__module__}.{cls.__qualname__}"
-            death["message"] = str(exception)[:MESSAGE_CHARACTERS]
-            death["traceback"] = "".join(traceback.format_exception(exception, limit=-TRACEBACK_FRAMES))
+            death["exception"] = tracebacks.qualified_name(exception)
+            death["message"] = tracebacks.message(exception, MESSAGE_CHARACTERS)
+            death["traceback"] = tracebacks.formatted(exception, -TRACEBACK_FRAMES)
         job.write(message.options, dead=death)
 
     def after_nack(self, broker: Broker, message: MessageProxy) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from dramatiq.errors import BrokerConnectionError, Retry
 from dramatiq.middleware import Retries
 from dramatiq.middleware.retries import DEFAULT_MAX_BACKOFF
 
-from littleq import job
+from littleq import job, tracebacks
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.errors import ValidationError
 from littleq.ledger import fields
@@ -115,7 +114,7 @@ class ExponentialRetries(Retries):
             return
 
         message.options["retries"] = retries + 1
-        message.options["traceback"] = "".join(traceback.format_exception(exception, limit=30))
+        message.options["traceback"] = tracebacks.formatted(exception, 30)
         message.options["requeue_timestamp"] = int(self.clock.now() * 1000)
 
         decision, max_retries = self._decide(message, actor, exception, retries)

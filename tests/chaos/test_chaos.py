@@ -1,7 +1,7 @@
 """Under load: workers killed, the broker's server killed, the ledger gone. Nothing admitted is lost, and
 the audit says so.
 
-LITTLEQ_CHAOS_ROUNDS (default 4) is how many workers are killed, LITTLEQ_CHAOS_OUTAGE (default 4) how many
+CHAOS_ROUNDS (default 4) is how many workers are killed, CHAOS_OUTAGE_SECONDS (default 4) how many
 seconds the ledger's server is away.
 """
 
@@ -28,8 +28,8 @@ from littleq.stack import install
 from tests.conftest import free_port, unavailable
 from tests.support import eventually
 
-ROUNDS = int(os.environ.get("LITTLEQ_CHAOS_ROUNDS", "4"))
-OUTAGE_SECONDS = float(os.environ.get("LITTLEQ_CHAOS_OUTAGE", "4"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
+OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "4"))
 
 #: The app under test. A job says that it ran before it is acked, fails at its first attempt now and then,
 #: and is never cured now and then.

@@ -400,3 +400,38 @@ def test_an_eta_of_the_apps_own_is_waited_for_in_its_queue(make_app: Make) -> No
     eventually(app.idle, what="an empty queue")
     assert done == [1]
     assert (app.truth().accounts.done, app.truth().imbalance) == (1, 0)
+
+
+def test_the_truth_of_many_queues_is_one_round_trip(make_app: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    for name in ("q", "other", "third"):
+        app.actor(lambda: None, actor_name=name, queue_name=name).send()
+    app.truth()  # the script is loaded
+    sent: list[int] = []
+    send = redis.connection.AbstractConnection.send_packed_command
+
+    def counted(self: Any, *arguments: Any, **options: Any) -> None:
+        sent.append(1)
+        send(self, *arguments, **options)
+
+    monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
+    truths = app.backend.inspector.truth(["q", "other", "third", "never heard of"])
+    assert [truths[name].ready for name in ("q", "other", "third", "never heard of")] == [1, 1, 1, 0]
+    assert len(sent) == 1
+
+
+def test_the_oldest_job_is_found_at_the_tail(make_app: Make) -> None:
+    """Hazard 8: shutdown, recovery and promotion push what is old to the tail."""
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
+    for _ in range(60):
+        actor.send()
+    client = app.broker.client
+    head = client.lindex("dramatiq:q", 0)
+    stored = Message.decode(client.hget("dramatiq:q.msgs", head))
+    job.write(stored.options, ready_at=time.time() - 100)
+    client.hset("dramatiq:q.msgs", head, stored.encode())
+    client.rpush("dramatiq:q", client.lpop("dramatiq:q"))
+    truth = app.truth()
+    assert truth.oldest_age == pytest.approx(100, abs=5)
+    assert truth.approximate == {"oldest_age"}

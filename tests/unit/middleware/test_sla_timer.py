@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import dramatiq
 import pytest
 from dramatiq.broker import MessageProxy
+from dramatiq.middleware import AsyncIO, Retries
 
 from littleq import job
 from littleq.config import SLAQueueConfig
@@ -138,3 +140,26 @@ def test_a_skipped_job_is_neither_done_nor_failed(make_stack: Make) -> None:
         assert "failed" not in counts
         truth = stack.truth("q")
         assert (truth.accounts.skipped, truth.imbalance) == (1, 0)
+
+
+def test_an_async_actor_is_timed_and_retried_like_any_other(make_stack: Make) -> None:
+    """Hazard 21: it runs on an event loop while its worker thread waits."""
+    stack = make_stack(
+        SLAQueueConfig("q", admission="off", sla_seconds=1, min_backoff_seconds=0.001, max_retries=1),
+        middleware=[AsyncIO(), Retries()],
+    )
+    attempts: list[int] = []
+
+    async def work() -> None:
+        attempts.append(1)
+        await asyncio.sleep(0)
+        stack.clock.advance(0.25)
+        if len(attempts) == 1:
+            raise RuntimeError
+
+    stack.actor(work, actor_name="a", queue_name="q").send()
+    stack.run("q")
+    counts = stack.counts("q")
+    assert (counts["failed"], counts["done"], counts["retried"]) == (1, 1, 1)
+    assert counts["service:sum"] == pytest.approx(0.5)
+    assert stack.truth("q").imbalance == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import pickle
 import socket
@@ -84,3 +85,22 @@ def in_fork() -> Callable[[Callable[[], Any]], Any]:
         return pickle.loads(answer)
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _log_records_can_be_formatted() -> Iterator[None]:
+    """CPython 3.11 fails now and then to format a traceback while another thread does (python/cpython#106905).
+
+    Python's own handlers print such an error and go on; pytest's raises it into the thread that logs.
+    """
+    stock = logging.Formatter.formatException
+
+    def lenient(self: logging.Formatter, ei: Any) -> str:
+        try:
+            return stock(self, ei)
+        except SystemError:
+            return repr(ei[1])
+
+    logging.Formatter.formatException = lenient  # type: ignore[method-assign]
+    yield
+    logging.Formatter.formatException = stock  # type: ignore[method-assign]

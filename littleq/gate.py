@@ -53,7 +53,7 @@ class Gate:
         errand = passage.current.get()
         if errand.errand == "retry" and errand.held is message:
             return self._enqueue(message, delay=delay)
-        if delay is None and job.read(message.options).get("waiting_due"):
+        if delay is None and _is_due(message):
             with passage.on(Passage("promotion", message)):
                 return self._enqueue(message, delay=None)
         if errand is passage.SEND:
@@ -108,6 +108,11 @@ class Gate:
             _group_tickets.reset(token)
             for ticket in tickets.values():
                 self.admission.settle(ticket, entered=entered)
+
+
+def _is_due(message: Message[Any]) -> bool:
+    """Whether a worker brings a delayed job back; it takes the eta off. With one, somebody sends a copy of his own."""
+    return "eta" not in message.options and bool(job.read(message.options).get("waiting_due"))
 
 
 def _first_messages(members: group) -> Iterator[Message[Any]]:

@@ -435,3 +435,16 @@ def test_the_oldest_job_is_found_at_the_tail(make_app: Make) -> None:
     truth = app.truth()
     assert truth.oldest_age == pytest.approx(100, abs=5)
     assert truth.approximate == {"oldest_age"}
+
+
+def test_a_delayed_message_that_is_sent_once_more_is_a_send(make_app: Make) -> None:
+    """Not a job that is due: nobody holds it, and in its place nothing would be put."""
+    app = make_app(SLAQueueConfig("q", admission="off"))
+    done: list[int] = []
+    message = app.actor(done.append, actor_name="a", queue_name="q").send_with_options(args=(1,), delay=20)
+    app.broker.enqueue(message)
+    assert app.truth().accounts.admitted == 2
+    app.work()
+    eventually(app.idle, what="an empty queue")
+    assert done == [1, 1]
+    assert app.truth().imbalance == 0

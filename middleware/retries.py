@@ -95,12 +95,14 @@ class ExponentialRetries(Retries):
             return
         try:
             self._after_failure(broker, message, exception)
-        except Exception:
+        except BaseException as error:  # a time limit's interrupt too
             # What is raised here is swallowed and the job acked: fail it instead, so that it is kept.
             self.logger.exception("Message %r could not be retried: it is dead-lettered.", message.message_id)
             self.recorder.error("retry", message.queue_name)
             job.note(message, death="unretryable")
             message.fail()
+            if not isinstance(error, Exception):
+                raise
 
     def _after_failure(self, broker: Broker, message: MessageProxy, exception: BaseException) -> None:
         actor = broker.get_actor(message.actor_name)

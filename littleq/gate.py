@@ -112,7 +112,7 @@ class Gate:
 
 def _is_due(message: Message[Any]) -> bool:
     """Whether a worker brings a delayed job back; it takes the eta off. With one, somebody sends a copy of his own."""
-    return "eta" not in message.options and bool(job.read(message.options).get("waiting_due"))
+    return bool(job.read(message.options).get("waiting_due")) and "eta" not in message.options
 
 
 def _first_messages(members: group) -> Iterator[Message[Any]]:

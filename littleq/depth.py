@@ -64,15 +64,16 @@ class ExactDepth:
 
 
 class _Sample:
-    """Last sample of one queue. `entered` counts this process's jobs for ever, `mark` what it was when the
-    sample began."""
+    """Last sample of one queue. `entered` counts this process's jobs for ever, `mark` those of them that were
+    in the queue when the sample began; `on_the_way` are those whose enqueue is not over."""
 
-    __slots__ = ("asked_at", "depth", "entered", "mark", "taken_at")
+    __slots__ = ("asked_at", "depth", "entered", "mark", "on_the_way", "taken_at")
 
     def __init__(self) -> None:
         self.depth = 0
         self.mark = 0
         self.entered = 0
+        self.on_the_way = 0
         self.taken_at = float("-inf")
         self.asked_at = float("-inf")
 
@@ -112,12 +113,17 @@ class SampledDepth:
             yes, verdict = decide(sample.depth + sample.entered - sample.mark)
             if yes:
                 sample.entered += jobs
+                sample.on_the_way += jobs
             return verdict
 
     def settle(self, queue: str, jobs: int, *, entered: bool) -> None:
-        if not entered:
-            with self._lock:
-                self._samples[queue].entered -= jobs
+        with self._lock:
+            sample = self._samples.get(queue)
+            if sample is None:  # a fork in between
+                return
+            sample.on_the_way -= jobs
+            if not entered:
+                sample.entered -= jobs
 
     def sample(self) -> None:
         """Read the depth of every queue in use; called by the background thread."""
@@ -128,7 +134,10 @@ class SampledDepth:
 
     def _take_sample(self, queues: list[str]) -> None:
         with self._lock:
-            marks = {queue: self._samples[queue].entered for queue in queues}
+            # A job on its way may miss the sample: it counts beside it, at worst twice, never not at all.
+            marks = {
+                queue: self._samples[queue].entered - self._samples[queue].on_the_way for queue in queues
+            }
         began = self._clock.monotonic()
         depths = self._read(queues)
         with self._lock:

@@ -11,14 +11,19 @@ Why not a hook: `before_enqueue` cannot change where or when a message goes, and
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from dramatiq.broker import MessageProxy
 from dramatiq.composition import group, pipeline
+from dramatiq.errors import BrokerConnectionError
+from dramatiq.middleware.threading import Interrupt
+from dramatiq.results import ResultBackend
 
 from littleq import job, passage
 from littleq.passage import Passage
@@ -32,14 +37,23 @@ if TYPE_CHECKING:
 _group_tickets: ContextVar[dict[str, Ticket] | None] = ContextVar("littleq_group_tickets", default=None)
 
 
+#: Pause before a follow-up that met an outage is sent again, in seconds.
+FOLLOW_UP_PAUSE_SECONDS = 1.0
+
 _REROUTED = ("deferred", "diverted")
 
 
 class Gate:
     """Stands before one broker's `enqueue`."""
 
-    def __init__(self, broker: Broker, admission: AdmissionControl) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        admission: AdmissionControl,
+        is_transient: Callable[[BaseException], bool] = lambda _error: False,
+    ) -> None:
         self.broker = broker
+        self.is_transient = is_transient
         self.admission = admission
         self._enqueue = broker.enqueue
 
@@ -51,14 +65,25 @@ class Gate:
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """As `Broker.enqueue`; raises `Overloaded` where a first send is shed."""
         errand = passage.current.get()
-        if errand.errand == "retry" and errand.held is message:
+        if errand.errand == "retry" and _is_same(errand.held, message):
             return self._enqueue(message, delay=delay)
+        if (
+            isinstance(message, MessageProxy)
+            and passage.in_after_hook.get()
+            and not job.noted(message, "rescheduled")
+        ):
+            # What an app's own subclass of Retries does with the job that its worker holds.
+            with passage.rescheduling(message):
+                enqueued = self._enqueue(message, delay=delay)
+            job.note(message, rescheduled=True)
+            return enqueued
         if delay is None and _is_due(message):
             with passage.on(Passage("promotion", message)):
                 return self._enqueue(message, delay=None)
         if errand is passage.SEND:
             return self._send(message, delay)
-        with passage.on(passage.SEND):  # sent by somebody's hook while another message passes
+        # Sent by somebody's hook while a job is retried or promoted: refused, it would take that one along.
+        with passage.on(passage.SEND), passage.unrefusable():
             return self._send(message, delay)
 
     def _send(self, message: Message[Any], delay: int | None) -> Message[Any]:
@@ -78,9 +103,28 @@ class Gate:
     def _forward(self, message: Message[Any], ticket: Ticket, delay: int | None) -> Message[Any]:
         if ticket.outcome in _REROUTED:
             message = message.copy(queue_name=ticket.queue)
-            job.write(message.options, outcome=ticket.outcome)
-            delay = ticket.delay if ticket.outcome == "deferred" else delay
-        return self._enqueue(message, delay=delay)
+            asked = ticket.asked if ticket.outcome == "diverted" else None
+            job.write(message.options, outcome=ticket.outcome, asked=asked)
+            if ticket.outcome == "deferred":
+                delay = max(delay or 0, ticket.delay or 0)  # a pipeline in a group may have a longer one
+        if not passage.after_job.get():
+            return self._enqueue(message, delay=delay)
+        while True:  # swallowed by Dramatiq, an outage would cost the next link of a pipeline, or a callback
+            try:
+                return self._enqueue(message, delay=delay)
+            except Exception as error:
+                if not isinstance(error, (BrokerConnectionError, OSError)) and not self.is_transient(error):
+                    raise
+                self.broker.logger.warning(
+                    "Message %r follows a job and could not be sent (%s); trying again in %.1f s.",
+                    message.message_id,
+                    type(error).__name__,
+                    FOLLOW_UP_PAUSE_SECONDS,
+                )
+            except Interrupt:
+                continue  # it was meant for the actor, which has ended
+            with suppress(Interrupt):
+                time.sleep(FOLLOW_UP_PAUSE_SECONDS)
 
     @contextmanager
     def whole(self, members: group, delay: int | None) -> Iterator[None]:
@@ -115,6 +159,12 @@ def _is_due(message: Message[Any]) -> bool:
     return bool(job.read(message.options).get("waiting_due")) and "eta" not in message.options
 
 
+def _is_same(held: Message[Any] | MessageProxy | None, message: Message[Any]) -> bool:
+    """By id: something of the app's around `enqueue` may have made a copy. Taken for another one, its retry would come
+    beside the job that is held, not in its place."""
+    return held is not None and held.message_id == message.message_id
+
+
 def _first_messages(members: group) -> Iterator[Message[Any]]:
     for child in members.children:
         if isinstance(child, group):
@@ -142,3 +192,19 @@ def judge_groups_whole() -> None:
 
     run_whole._littleq = True  # type: ignore[attr-defined]
     group.run = run_whole  # type: ignore[method-assign]
+
+
+def keep_results_findable() -> None:
+    """Let the result of a diverted job be stored and found under the queue that was asked for: members of a
+    group and links of a pipeline know no other. Done once per process."""
+    build: Callable[..., str] = ResultBackend.build_message_key
+    if getattr(build, "_littleq", False):
+        return
+
+    @wraps(build)
+    def build_message_key(self: ResultBackend, message: Message[Any]) -> str:
+        asked = job.read(message.options).get("asked")
+        return build(self, message if asked is None else message.copy(queue_name=asked))
+
+    build_message_key._littleq = True  # type: ignore[attr-defined]
+    ResultBackend.build_message_key = build_message_key  # type: ignore[method-assign]

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 from dramatiq import Broker
 from dramatiq.middleware import Middleware, MiddlewareError
 
-from littleq import passage
+from littleq import job, passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: Hooks in which `Overloaded`, a MiddlewareError, would stop Dramatiq from settling the job.
+_SETTLING = frozenset({"ack", "nack", "delay_message"})
+#: After these it is known what becomes of a job.
+_VERDICTS = frozenset({"process_message", "skip_message"})
 _FAILED = "Unexpected failure in %s of %r."
 
 
@@ -40,15 +44,27 @@ class Hooks:
             self._emit_before = self._run_before
         if not own_after:
             self._emit_after = self._run_after
-        broker.emit_before = self._emit_before  # type: ignore[method-assign]
+        broker.emit_before = self.emit_before  # type: ignore[method-assign]
         broker.emit_after = self.emit_after  # type: ignore[method-assign]
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """As `Broker.emit_before`; a send refused in there would leave the job unsettled."""
+        if signal in _SETTLING:
+            with passage.unrefusable():
+                self._emit_before(signal, *args, **kwargs)
+        else:
+            self._emit_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """As `Broker.emit_after`; what is sent in there cannot be refused, since nobody would hear of it."""
         token = passage.in_after_hook.set(True)
+        job_token = passage.after_job.set(signal == "process_message")
         try:
             self._emit_after(signal, *args, **kwargs)
+            if signal in _VERDICTS:
+                job.note(args[0], judged=True)
         finally:
+            passage.after_job.reset(job_token)
             passage.in_after_hook.reset(token)
 
     def _run_before(self, signal: str, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ process without LittleQ ignores it. Dramatiq copies options shallowly: a record 
     ready_at     s since the epoch: sent, or due if delayed, or due again if retried
     waiting_due  true while the message is on its way through a delay queue
     outcome      deferred or diverted; a job that simply came in carries none
+    asked        the queue that was sent to, where it was diverted
     backoff      seconds waited before this attempt (decorrelated jitter needs the last one)
     dead         how it died: reason, exception, message, traceback, attempts, at
 """
@@ -43,6 +44,7 @@ class Record(TypedDict, total=False):
     ready_at: float
     waiting_due: bool
     outcome: str
+    asked: str
     backoff: float
     dead: Death
 
@@ -70,7 +72,8 @@ def write(options: dict[str, Any], **changes: Any) -> None:
 def note(message: MessageProxy, **facts: Any) -> None:
     """Remember something about a job while this worker holds it; it never leaves the process.
 
-    Facts: `started` (monotonic s), `attempts`, `skipped`, `rescheduled`, `death` (a reason of `Death`).
+    Facts: `started` (monotonic s), `attempts`, `skipped`, `rescheduled`, `death` (a reason of `Death`), `judged`
+    (the hooks after the attempt ran to their end).
     """
     message.__dict__.setdefault("_littleq", {}).update(facts)
 

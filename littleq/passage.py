@@ -57,6 +57,20 @@ def rescheduling(message: MessageProxy) -> AbstractContextManager[None]:
     return on(Passage("retry", message))
 
 
+#: Set while Dramatiq runs the `after_process_message` hooks: what is sent there follows from a job that is acked next.
+after_job: ContextVar[bool] = ContextVar("littleq_after_job", default=False)
+
+
+@contextmanager
+def unrefusable() -> Iterator[None]:
+    """What is sent in here is let in: nobody could be told that it was refused."""
+    token = in_after_hook.set(True)
+    try:
+        yield
+    finally:
+        in_after_hook.reset(token)
+
+
 def is_refusable() -> bool:
     """Whether an exception raised by `enqueue` would reach the sender."""
     return not in_after_hook.get()

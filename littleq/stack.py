@@ -21,7 +21,7 @@ from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config.sources import load_config
 from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
-from littleq.gate import Gate, judge_groups_whole
+from littleq.gate import Gate, judge_groups_whole, keep_results_findable
 from littleq.hooks import Hooks
 from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, open_ledger
 from littleq.ledger.recorder import Recorder
@@ -92,8 +92,9 @@ def install(
         broker.add_middleware(middleware)
     _bound_prefetch(broker, concurrency)
     Hooks(broker).take_over()
-    Gate(broker, admission).close_around()
+    Gate(broker, admission, backend.is_transient).close_around()
     judge_groups_whole()
+    keep_results_findable()
     return broker
 
 

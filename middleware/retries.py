@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.errors import BrokerConnectionError, Retry
 from dramatiq.middleware import Retries
 from dramatiq.middleware.retries import DEFAULT_MAX_BACKOFF
+from dramatiq.middleware.threading import Interrupt
 
 from littleq import job, tracebacks
 from littleq.clock import SYSTEM_CLOCK, Clock
@@ -199,12 +201,22 @@ class ExponentialRetries(Retries):
                     type(error).__name__,
                     RESCHEDULE_PAUSE_SECONDS,
                 )
-                self.pause(RESCHEDULE_PAUSE_SECONDS)
+                self._wait()
+            except Interrupt:
+                # A time limit or a shutdown meant the actor, which has ended: the retry is still due. Where the
+                # enqueue got through, the next one finds the job's place taken and does nothing.
+                self.logger.warning(
+                    "Message %r: interrupted while its retry is scheduled; goes on.", message.message_id
+                )
             else:
                 break
         job.note(message, rescheduled=True)
         self.logger.info("Retrying message %r in %d milliseconds.", message.message_id, delay)
         self.recorder.count(message.queue_name, fields.RETRIED)
+
+    def _wait(self) -> None:
+        with suppress(Interrupt):  # see `_reschedule`
+            self.pause(RESCHEDULE_PAUSE_SECONDS)
 
     def _tell_exhausted(
         self,

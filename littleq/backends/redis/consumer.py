@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from dramatiq.errors import ConnectionClosed
+from dramatiq import Message
+from dramatiq.errors import ConnectionClosed, DecodeError
 
 from littleq import job
 
@@ -100,10 +101,18 @@ class _Accounting(_DramatiqConsumer):
             self.held.discard(message.options["redis_message_id"])
             self._free(message)
             return
+        if job.noted(message, "started") is not None and not job.noted(message, "judged"):
+            # A time limit or a shutdown hit between the attempt and its verdict: nobody knows that it succeeded.
+            self.logger.warning(
+                "Message %r was interrupted before its verdict: it goes back.", message.message_id
+            )
+            self.requeue([message])
+            return
         account = "skipped" if job.noted(message, "skipped") else "done"
         if not job.is_known(message.options):
             account = ""
-        self._settle(self._send_ack, message, account)
+        ran = "" if job.noted(message, "started") is None else "1"
+        self._settle(self._send_ack, message, account, ran)
 
     def nack(self, message: MessageProxy) -> None:
         self._settle(self._send_nack, message, _encoded(message))
@@ -115,6 +124,14 @@ class _Accounting(_DramatiqConsumer):
         for message in messages:
             self.held.discard(message.options["redis_message_id"])
             self._free(message)
+
+    def close(self) -> None:
+        """What was fetched and not handed out goes back now, not when this worker's heartbeat has run out."""
+        try:
+            self._leave_limbo()
+        except Exception as error:
+            self.logger.warning("Queue %r: jobs stay with a closed consumer: %s", self.queue_name, error)
+        super().close()
 
     def __next__(self) -> MessageProxy | None:
         if not self.message_cache:
@@ -129,7 +146,11 @@ class _Accounting(_DramatiqConsumer):
                 raise ConnectionClosed(error) from None
             raise
         if message is not None:
-            self.held.add(message.options["redis_message_id"])
+            redis_message_id = message.options["redis_message_id"]
+            self.held.add(redis_message_id)
+            # Dramatiq counts by message id, which two jobs may share: the same message sent twice.
+            self.queued_message_ids.discard(message.message_id)
+            self.queued_message_ids.add(redis_message_id)
         return message
 
     def _wait_for_room(self) -> bool:
@@ -151,9 +172,9 @@ class _Accounting(_DramatiqConsumer):
         finally:
             self._wanted = -1
 
-    def _settle(self, send: Callable[..., Any], message: MessageProxy, detail: str | bytes) -> None:
+    def _settle(self, send: Callable[..., Any], message: MessageProxy, *details: str | bytes) -> None:
         try:
-            send(self.queue_name, message.options["redis_message_id"], detail)
+            send(self.queue_name, message.options["redis_message_id"], *details)
         except redis.RedisError as error:
             if is_transient(error):
                 raise ConnectionClosed(error) from None  # Dramatiq tries again
@@ -164,7 +185,7 @@ class _Accounting(_DramatiqConsumer):
 
     def _free(self, message: MessageProxy) -> None:
         """The job is no burden any more, however the server took it: an error must not cost its place for ever."""
-        self.queued_message_ids.discard(message.message_id)
+        self.queued_message_ids.discard(message.options["redis_message_id"])
         if len(self.queued_message_ids) <= self._wanted:
             self._room.set()
 
@@ -178,8 +199,28 @@ class _Accounting(_DramatiqConsumer):
                 self.logger.warning(
                     "Queue %r: %d fetched jobs never came; they go back.", self.queue_name, len(lost)
                 )
+                for redis_message_id in self._undecodable(lost):
+                    self.logger.error(
+                        "Queue %r: job %r cannot be decoded.", self.queue_name, redis_message_id
+                    )
+                    self._send_nack(self.queue_name, redis_message_id, b"")
+                    lost.discard(redis_message_id)
+            if lost:
                 self.broker.do_requeue(self.queue_name, *lost)
         self._looked_at = time.monotonic()
+
+    def _undecodable(self, ids: Iterable[str]) -> list[str]:
+        """Those that would stop every consumer that they are handed to."""
+        asked = list(ids)
+        stored = self.broker.client.hmget(f"{self.broker.namespace}:{self.queue_name}.msgs", asked)
+        found = []
+        for redis_message_id, data in zip(asked, cast("list[bytes | None]", stored), strict=True):
+            try:
+                if data is not None:
+                    Message.decode(data)
+            except DecodeError:
+                found.append(redis_message_id)
+        return found
 
 
 def _encoded(message: MessageProxy) -> bytes:

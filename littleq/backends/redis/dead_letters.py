@@ -58,7 +58,10 @@ class RedisDeadLetters:
         fresh = message.copy(queue_name=queue)
         fresh.options.clear()
         fresh.options.update(fresh_options(message.options, time.time()), redis_message_id=letter_id)
-        return bool(self._replay(keys=[self._broker.namespace], args=[queue, letter_id, fresh.encode()]))
+        joins = "" if job.is_known(message.options) else "1"
+        return bool(
+            self._replay(keys=[self._broker.namespace], args=[queue, letter_id, fresh.encode(), joins])
+        )
 
     def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
         purged, ids = 0, iter(letter_ids)

@@ -51,8 +51,10 @@ class QuickScript:
         try:
             connection.send_command("EVALSHA", self._script.sha, len(keys), *keys, *args)
             answer = connection.read_response()
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError):
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError) as error:
             self._pool.release(connection)  # it has closed itself where it had to
+            if isinstance(error, redis.TimeoutError) and not _repeats(connection, error):
+                raise  # the server may still run it: the client's rule is to leave that in doubt
             return self._script(keys=keys, args=args)
         except redis.ResponseError:
             self._give_back(connection)
@@ -70,3 +72,9 @@ class QuickScript:
             self._idle.append(connection)
         else:
             self._pool.release(connection)
+
+
+def _repeats(connection: Any, error: Exception) -> bool:
+    """Whether the client's own rule is to repeat a command after `error`."""
+    rule = connection.retry
+    return rule.get_retries() != 0 and isinstance(error, getattr(rule, "_supported_errors", Exception))

@@ -12,4 +12,7 @@ redis.call("HDEL", list .. ".XQ.msgs", ARGV[2])
 redis.call("HDEL", own .. ":poison", ARGV[2])
 redis.call("HSET", list .. ".msgs", ARGV[2], ARGV[3])
 redis.call("RPUSH", list, ARGV[2])
+if ARGV[4] == "1" then  -- never passed LittleQ before
+    redis.call("HINCRBY", own .. ":accounts", "admitted", 1)
+end
 return 1

@@ -19,7 +19,7 @@ from uuid import uuid4
 from dramatiq.brokers import redis as dramatiq_redis
 from dramatiq.common import dq_name, q_name
 
-from littleq import passage
+from littleq import job, passage
 from littleq.backends.redis.consumer import Holdings, accounting
 from littleq.backends.redis.quick import QuickScript
 from littleq.backends.redis.scripts import lua
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Jobs delivered to this many workers that died are poison. Celery has no such bound, SQS users choose 3 to 10.
 MAX_DELIVERIES = 5
+#: Least time between two maintenances of a queue that has nothing to recover, in milliseconds.
+MAINTENANCE_MS = 5000
 #: Dead letters are kept until purged; Dramatiq forgets them after this many milliseconds: a century.
 KEEP_DEAD_MS = 100 * 365 * 86_400_000
 #: An idle stock consumer polls with a growing pause. It may spend this share of the SLA on it, at least 20 ms.
@@ -59,7 +61,9 @@ def extend(broker: RedisBroker, config: Config) -> None:
             held_queue = dq_name(
                 queue_name
             )  # else the app put an eta on it by itself, and it waits in its own queue
-        enqueue(queue_name, redis_message_id, data, "", held_queue, held_id)
+        # A stranger's retry is stamped, and is in the accounts from now on.
+        joins = errand.errand == "retry" and not job.is_known(held.options)
+        enqueue(queue_name, redis_message_id, data, "admitted" if joins else "", held_queue, held_id)
 
     def consume(queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         sla_ms = config.queue(q_name(queue_name)).sla_seconds * 1000
@@ -75,7 +79,8 @@ def extend(broker: RedisBroker, config: Config) -> None:
 def _wrapped_dispatch() -> str:
     stock = dramatiq_redis._scripts["dispatch"].decode()
     return (
-        f"local MAX_DELIVERIES = {MAX_DELIVERIES}\nlocal function dramatiq()\n{stock}\nend\n{lua('accounts')}"
+        f"local MAX_DELIVERIES, MAINTENANCE_MS = {MAX_DELIVERIES}, {MAINTENANCE_MS}\n"
+        f"local function dramatiq()\n{stock}\nend\n{lua('accounts')}"
     )
 
 

@@ -48,7 +48,11 @@ class StubAccounts:
         @wraps(enqueue)
         def counting_enqueue(message: Message[Any], *, delay: int | None = None) -> Message[Any]:
             message = enqueue(message, delay=delay)
-            if passage.current.get().errand == "send":
+            errand = passage.current.get()
+            joins = (
+                errand.errand == "retry" and errand.held is not None and not job.is_known(errand.held.options)
+            )
+            if errand.errand == "send" or joins:
                 self.count(message.queue_name, "admitted")
             return message
 

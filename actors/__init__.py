@@ -14,6 +14,8 @@ broker.add_middleware(CurrentMessage())  # an app's own middlewares are added as
 
 from actors.files import checksum, compress  # noqa: E402
 from actors.flaky import call_partner, import_row  # noqa: E402
-from actors.images import thumbnail  # noqa: E402
+from actors.images import RenderPhotos, thumbnail  # noqa: E402
+
+broker.add_middleware(RenderPhotos())
 
 __all__ = ["broker", "call_partner", "checksum", "compress", "import_row", "thumbnail"]

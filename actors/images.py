@@ -6,11 +6,20 @@ import io
 import logging
 
 import dramatiq
+from dramatiq.middleware import Middleware
 from PIL import Image
 
-from actors.pictures import folder, photo, write
+from actors.pictures import COUNT, folder, photo, write
 
 logger = logging.getLogger(__name__)
+
+
+class RenderPhotos(Middleware):
+    """The photos exist before a worker takes its first job: no job pays for them, and none breaks its promise."""
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        for number in range(COUNT):
+            photo(number)
 
 
 @dramatiq.actor(queue_name="realtime")

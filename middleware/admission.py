@@ -28,6 +28,9 @@ CRITICALITIES: tuple[str, ...] = get_args(Criticality)
 #: How long a capacity limit is used before it is computed from newer measurements, in seconds; they change
 #: once a second.
 LIMIT_SECONDS = 1.0
+#: Deferred jobs are not judged again: due as fast as jobs leave, the least slowness would take the queue past its limit.
+#: What they leave free goes to new sends, which are judged.
+DEFERRED_SHARE = 0.8
 
 
 class Overloaded(LittleQError, MiddlewareError):
@@ -105,6 +108,7 @@ class AdmissionControl(Middleware):
         self.clock = clock
         self._limits: dict[str, tuple[float, policy.QueueLimit]] = {}
         self._deferred_until: dict[str, float] = {}
+        self._looked_up: set[str] = set()
 
     @property
     def actor_options(self) -> set[str]:
@@ -215,7 +219,7 @@ class AdmissionControl(Middleware):
         """Seconds until the turn of deferred jobs: they line up, or they would all come back at the same moment."""
         now = self.clock.monotonic()
         behind = self._deferred_until.get(queue.name, now) - now
-        wait = max(retry_after, behind + jobs / self.limit(queue).departure_rate)
+        wait = max(retry_after, behind + jobs / (DEFERRED_SHARE * self.limit(queue).departure_rate))
         self._deferred_until[queue.name] = now + wait
         return wait
 
@@ -228,6 +232,10 @@ class AdmissionControl(Middleware):
 
     def _capacity(self, queue: SLAQueueConfig) -> policy.QueueLimit:
         fleet = self.recorder.fleet(queue.name)
+        if fleet is None and queue.name not in self._looked_up:
+            # A fresh process knows nothing of the fleet, and its first sends may be its only ones.
+            self._looked_up.add(queue.name)
+            fleet = self.recorder.look(queue.name)
         measured = None
         if fleet is not None and fleet.service_time is not None:
             measured = max(fleet.service_time, fleet.occupancy_time or 0.0)
@@ -241,7 +249,8 @@ class AdmissionControl(Middleware):
             worker_processes=fleet.worker_processes if fleet is not None else 0,
             jobs_per_worker=queue.jobs_per_worker,
         )
-        self.recorder.declare(queue.name, {"queue_limit": limit.jobs + limit.servers})
+        if fleet is not None:
+            self.recorder.declare(queue.name, {"queue_limit": limit.jobs + limit.servers})
         return limit
 
     def _count(self, queue: str, outcome: str, criticality: str, jobs: int) -> None:

@@ -170,6 +170,15 @@ class Recorder:
             self._start()
         return self._fleet.ask(queue)
 
+    def look(self, queue: str) -> FleetView | None:
+        """As `fleet`, but reads the ledger now, in the calling thread: once, where a guess would be far off."""
+        self._fleet.ask(queue)
+        try:
+            self._fleet.refresh()
+        except Exception as error:
+            self._failed("snapshot", error)
+        return self.fleet(queue)
+
     def flush(self) -> bool:
         """Send what was counted: the batch that is held, if there is one, and then what came after.
 

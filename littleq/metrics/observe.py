@@ -248,10 +248,12 @@ class _Known:
         return self.sla_seconds - predicted_wait - (service_time if self.sla_on == "sojourn" else 0.0)
 
     def queue_limit(self, service_time: float | None, service_scv: float | None) -> float | None:
-        """The limit that a producer has published, else the one that a producer would compute."""
+        """What a producer would compute now; the one that was published where this process cannot know it."""
         published = self._published("queue_limit")
-        if published is not None or self.declared is _UNDECLARED or self.fleet is None:
+        if self.declared is _UNDECLARED or self.fleet is None:
             return published
+        if published is not None and self.declared.admission_mode != "capacity":
+            return published  # a capacity limit is only as old as the fleet that it was computed for
         rate = self._published("arrival_rate") or self.declared.arrival_rate
         try:
             if self.declared.admission_mode == "contract" and rate is not None:

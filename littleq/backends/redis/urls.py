@@ -78,6 +78,8 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
     if scheme == "embedded":
         return _client(_embedded_pool(url, options))
     known = redis_py_url(url)
+    if SCHEMES[scheme] == "unix":
+        options = _for_sockets(options)
     try:
         pool = _Pool.from_url(known, **options)
     except (ValueError, TypeError):

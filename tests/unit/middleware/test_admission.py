@@ -123,7 +123,7 @@ def test_deferred_jobs_line_up_for_room(make_stack: Make) -> None:
     late = [actor.send() for _ in range(3)]
     now = stack.clock.now()
     waits = [job.read(message.options)["ready_at"] - now for message in late]
-    assert waits == pytest.approx([0.1, 0.2, 0.3])
+    assert waits == pytest.approx([0.125, 0.25, 0.375])
     assert [job.read(message.options)["outcome"] for message in late] == ["deferred"] * 3
     assert (stack.truth("q").ready, stack.truth("q").delayed) == (10, 3)
     assert stack.counts("q")["deferred:default"] == 3

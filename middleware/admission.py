@@ -28,7 +28,7 @@ CRITICALITIES: tuple[str, ...] = get_args(Criticality)
 #: How long a capacity limit is used before it is computed from newer measurements, in seconds; they change
 #: once a second.
 LIMIT_SECONDS = 1.0
-#: Deferred jobs are not judged again: due as fast as jobs leave, the least slowness would take the queue past its limit.
+#: Deferred jobs are not judged again: due as fast as jobs leave, the least slowness would overfill the queue.
 #: What they leave free goes to new sends, which are judged.
 DEFERRED_SHARE = 0.8
 

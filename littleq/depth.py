@@ -3,10 +3,9 @@
 Two meters with one interface: `take` decides and reserves in one step, `settle` tells how the enqueue ended.
 
     ExactDepth    reads the broker's memory; what is on its way in is added, so the bound is exact
-    SampledDepth  reads the broker now and then; what this process let in since the sample began is added,
-    so one process alone
-                  never passes the limit. Others are seen with the next sample: N processes at λ_i jobs/s overshoot
-                  by at most Σλ_i × the sample's age, bounded by `max_age`.
+    SampledDepth  reads the broker now and then; what this process let in since the sample began is added, so one
+                  process alone never passes the limit. Others are seen with the next sample: N processes at λ_i
+                  jobs/s overshoot by at most Σλ_i × the sample's age, bounded by `max_age_seconds`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 #: Tickets of the group that is being sent, by the queue that was asked for.
 _group_tickets: ContextVar[dict[str, Ticket] | None] = ContextVar("littleq_group_tickets", default=None)
 
-
 #: Pause before a follow-up that met an outage is sent again, in seconds.
 FOLLOW_UP_PAUSE_SECONDS = 1.0
 
@@ -69,10 +68,11 @@ class Gate:
             return self._enqueue(message, delay=delay)
         if (
             isinstance(message, MessageProxy)
-            and passage.in_after_hook.get()
+            and passage.after_job.get()
             and not job.noted(message, "rescheduled")
         ):
-            # What an app's own subclass of Retries does with the job that its worker holds.
+            # What an app's own subclass of Retries does with the job that its worker holds. Only there: once it is
+            # acked or rejected nobody holds it, and a retry in its place would be none.
             with passage.rescheduling(message):
                 enqueued = self._enqueue(message, delay=delay)
             job.note(message, rescheduled=True)

@@ -32,17 +32,15 @@ class Hooks:
         self._broker = broker
         self._emit_before = broker.emit_before
         self._emit_after = broker.emit_after
-        self._seen: list[Middleware] = []
-        self._overriding: dict[str, list[Middleware]] = {}
+        # The stack as last seen, and who in it overrides which hook: replaced together, as other threads look too.
+        self._known: tuple[list[Middleware], dict[str, list[Middleware]]] = ([], {})
 
     def take_over(self) -> None:
         """Run the broker's hooks from now on. A broker class with an emitter of its own keeps that."""
         broker = self._broker
-        own_before = type(broker).emit_before is not Broker.emit_before
-        own_after = type(broker).emit_after is not Broker.emit_after
-        if not own_before:
+        if type(broker).emit_before is Broker.emit_before:
             self._emit_before = self._run_before
-        if not own_after:
+        if type(broker).emit_after is Broker.emit_after:
             self._emit_after = self._run_after
         broker.emit_before = self.emit_before  # type: ignore[method-assign]
         broker.emit_after = self.emit_after  # type: ignore[method-assign]
@@ -87,13 +85,13 @@ class Hooks:
 
     def _with(self, name: str) -> Sequence[Middleware]:
         """Middlewares whose hook `name` does something, in their order."""
-        if self._broker.middleware != self._seen:
-            self._seen = list(self._broker.middleware)
-            self._overriding = {}
-        found = self._overriding.get(name)
+        seen, overriding = self._known
+        if self._broker.middleware != seen:
+            seen, overriding = self._known = list(self._broker.middleware), {}
+        found = overriding.get(name)
         if found is None:
             empty = getattr(Middleware, name, None)
-            found = self._overriding[name] = [
-                m for m in self._seen if getattr(type(m), name, None) is not empty or name in vars(m)
+            found = overriding[name] = [
+                m for m in seen if getattr(type(m), name, None) is not empty or name in vars(m)
             ]
         return found

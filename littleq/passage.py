@@ -40,6 +40,8 @@ current: ContextVar[Passage] = ContextVar("littleq_passage", default=SEND)
 
 #: Set while Dramatiq runs `after_*` hooks: it swallows what they raise, so a send refused there would be lost.
 in_after_hook: ContextVar[bool] = ContextVar("littleq_in_after_hook", default=False)
+#: Set while Dramatiq runs the `after_process_message` hooks: what is sent there follows from a job that is acked next.
+after_job: ContextVar[bool] = ContextVar("littleq_after_job", default=False)
 
 
 @contextmanager
@@ -55,10 +57,6 @@ def on(errand: Passage) -> Iterator[None]:
 def rescheduling(message: MessageProxy) -> AbstractContextManager[None]:
     """In here an `enqueue` of `message`, which this worker holds, is its retry."""
     return on(Passage("retry", message))
-
-
-#: Set while Dramatiq runs the `after_process_message` hooks: what is sent there follows from a job that is acked next.
-after_job: ContextVar[bool] = ContextVar("littleq_after_job", default=False)
 
 
 @contextmanager

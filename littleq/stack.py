@@ -58,8 +58,9 @@ def install(
     Args:
         broker: a RedisBroker or StubBroker, or a subclass of one.
         config: default: what `load_config` finds.
-        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server, for a
-        StubBroker in memory. clock: for tests.
+        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server, for a StubBroker
+            in memory.
+        clock: for tests.
 
     Returns:
         The same broker.

@@ -5,6 +5,7 @@ One file a command; `root` gathers them. Click and Rich are an extra, since a wo
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -18,4 +19,6 @@ def main() -> None:
         sys.exit(2)
     from littleq.cli.root import run
 
+    if sys.stdout is None:  # closed by whoever started us: there is nobody to show anything to
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
     sys.exit(run(sys.argv[1:]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from littleq.cli.root import explain, without_secrets
+from littleq.redaction import redact_url
 
 if TYPE_CHECKING:
     from dramatiq import Actor, Broker
@@ -40,7 +41,10 @@ def load_app(modules: Sequence[str], changes: Mapping[str, str]) -> Broker:
     from dramatiq import Broker, get_broker
 
     os.environ.update(changes)
-    here = str(Path.cwd())
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        raise click.UsageError("The current folder is gone: change to the one that holds your app.") from None
     if here not in sys.path:
         sys.path.insert(0, here)  # a console script starts without it
     name, _, attribute = modules[0].partition(":")
@@ -100,20 +104,14 @@ def _attribute(module: Any, value: str, path: str) -> Any:
 
 
 def _check_server(broker: Broker, module: str, url: str | None) -> None:
-    """A module that builds its own RedisBroker ignores LITTLEQ_URL: say so rather than use another server."""
-    if url is None or not url.startswith(("redis://", "rediss://")):
-        return
+    """A module that builds its own broker ignores LITTLEQ_URL: say so rather than use another server."""
     from dramatiq.brokers.redis import RedisBroker
-    from redis.connection import parse_url
 
-    if not isinstance(broker, RedisBroker):
+    from littleq.backends.redis.urls import is_at
+
+    if url is None or not isinstance(broker, RedisBroker) or is_at(broker.client, url):
         return
-    asked: dict[str, Any] = parse_url(url)
-    used = broker.client.connection_pool.connection_kwargs
-    mine = f"{asked.get('host', 'localhost')}:{asked.get('port', 6379)}"
-    theirs = f"{used.get('host', 'localhost')}:{used.get('port', 6379)}"
-    if mine != theirs:
-        raise click.UsageError(
-            f"--redis asks for {mine}, but the module {module!r} connects to {theirs} by itself: "
-            "let it call littleq.setup(), or leave --redis out."
-        )
+    raise click.UsageError(
+        f"--redis asks for {redact_url(url)}, but the module {module!r} connects to another server or database by "
+        "itself: let it call littleq.setup(), or leave --redis out."
+    )

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -107,15 +108,25 @@ def run(argv: Sequence[str]) -> int:
             click.echo(err=True)  # the shell's prompt goes below the ^C
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes stdout once more at exit, and would complain about it then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return PIPE_CLOSED
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
         click.echo(sentence, err=True)
+        if _is_full(error):
+            _silence_stdout()
     return USAGE
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout once more at exit, and would complain about it then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: Exception) -> str | None:
@@ -131,6 +142,8 @@ def explain(error: Exception) -> str | None:
             sentence = f"{sentence} See {error.ctx.command_path} --help."
     elif isinstance(error, click.ClickException):
         sentence = error.format_message()
+    elif _is_full(error):
+        sentence = "The output cannot be written, for there is no space left: make room, or write elsewhere."
     elif is_connection_error(error):
         reason = str(error).rstrip(".") or type(error).__name__
         sentence = f"The server cannot be used ({reason}): start it, or name another with --redis HOST:PORT."
@@ -157,12 +170,13 @@ def is_connection_error(error: BaseException) -> bool:
         error,
         (
             redis.ConnectionError,
+            redis.InvalidResponse,
             redis.TimeoutError,
             redis.NoPermissionError,
             redis.OutOfMemoryError,
             redis.ReadOnlyError,
         ),
-    )
+    ) or str(error).startswith("DB index is out of range")
 
 
 def without_secrets(text: str) -> str:

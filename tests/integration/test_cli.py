@@ -324,3 +324,47 @@ def test_the_reader_of_a_list_may_leave(littleq: Littleq, start: Callable[..., A
     assert process.stdout.readline().startswith("{")
     process.stdout.close()
     assert process.wait(20) == 141
+
+
+@pytest.mark.parametrize(
+    ("url", "piece"),
+    [("{url}/9999", "DB index is out of range"), ("{url}?foo=bar", "only options of redis-py")],
+)
+def test_a_url_that_cannot_be_used_is_told_in_one_sentence(
+    valkey_url: str, tmp_path: Path, url: str, piece: str
+) -> None:
+    for command in ("audit", "monitor"):
+        arguments = [
+            command,
+            "--redis",
+            url.format(url=valkey_url),
+            *(["--once"] if command == "monitor" else []),
+        ]
+        answer = subprocess.run(
+            [sys.executable, "-c", "from littleq.cli import main; main()", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert answer.returncode == 2
+        assert "Traceback" not in answer.stderr
+        if command == "audit":
+            assert piece in answer.stderr
+            assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_output_that_cannot_be_written_ends_without_a_traceback(
+    valkey_url: str, tmp_path: Path, redirection: str
+) -> None:
+    command = "from littleq.cli import main; main()"
+    answer = subprocess.run(
+        ["sh", "-c", f'"$0" -c "{command}" audit --redis {valkey_url} {redirection}', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "Traceback" not in answer.stderr
+    assert answer.returncode == (2 if "full" in redirection else 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from dramatiq import Message
+from dramatiq import Message, Middleware
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
 
@@ -448,3 +448,28 @@ def test_a_delayed_message_that_is_sent_once_more_is_a_send(make_app: Make) -> N
     eventually(app.idle, what="an empty queue")
     assert done == [1, 1]
     assert app.truth().imbalance == 0
+
+
+def test_a_hook_that_sends_a_dead_job_once_more_sends_it(make_app: Make) -> None:
+    """An app's own redrive, after the nack: nobody holds the job any more, and in its place nothing would be put."""
+    app = make_app(FAST)
+    runs: list[int] = []
+
+    class Redrive(Middleware):
+        def after_nack(self, broker: Any, message: Any) -> None:
+            if len(runs) == 1:
+                broker.enqueue(message)
+
+    app.broker.add_middleware(Redrive())
+
+    def fail_once() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise RuntimeError
+
+    app.actor(fail_once, actor_name="a", queue_name="q", max_retries=0).send()
+    app.work()
+    eventually(lambda: len(runs) == 2, seconds=5, what="the second run")
+    eventually(app.idle)
+    truth = app.truth()
+    assert (truth.accounts.admitted, truth.accounts.done, truth.dead, truth.imbalance) == (2, 1, 1, 0)

@@ -58,9 +58,8 @@ def extend(broker: RedisBroker, config: Config) -> None:
             return
         held_queue, held_id = held.queue_name, held.options["redis_message_id"]
         if errand.errand == "promotion" and held_id not in holdings.by_queue[queue_name]:
-            held_queue = dq_name(
-                queue_name
-            )  # else the app put an eta on it by itself, and it waits in its own queue
+            # A job that the app put an eta on by itself waits in its own queue; any other in the delay queue.
+            held_queue = dq_name(queue_name)
         # A stranger's retry is stamped, and is in the accounts from now on.
         joins = errand.errand == "retry" and not job.is_known(held.options)
         enqueue(queue_name, redis_message_id, data, "admitted" if joins else "", held_queue, held_id)

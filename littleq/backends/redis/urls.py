@@ -27,6 +27,9 @@ SCHEMES: Final = {
 }
 
 
+_THIS_HOST = ("localhost", "127.0.0.1", "::1")
+
+
 def redis_py_url(url: str) -> str:
     """`url` with the scheme that redis-py knows it by.
 
@@ -82,13 +85,14 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
         options = _for_sockets(options)
     try:
         pool = _Pool.from_url(known, **options)
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but knows its options
     except (ValueError, TypeError):
         # Their messages may quote a password, where a character in the wrong place moves the URL's parts.
         pool = None
     if pool is None:
         raise ConfigurationError(
-            f"The {scheme}:// URL cannot be read: write {scheme}://user:password@host:port/database, with "
-            "special characters in the password percent-encoded."
+            f"The {scheme}:// URL cannot be read: write {scheme}://user:password@host:port/database, with special "
+            "characters in the password percent-encoded and, behind a ?, only options of redis-py."
         )
     return _client(pool)
 
@@ -108,8 +112,16 @@ def is_at(client: redis.Redis, url: str) -> bool:
     if scheme == "embedded":
         return bool(ours.get("data_dir", ...) == parse_embedded_url(url))
     theirs = redis_client(url).connection_pool.connection_kwargs
-    defaults = {"host": "localhost", "port": 6379, "db": 0, "path": None}
-    return all(ours.get(key, default) == theirs.get(key, default) for key, default in defaults.items())
+    return _place(ours) == _place(theirs)
+
+
+def _place(options: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells one database from another: a socket or an address, and its number."""
+    path, db = options.get("path"), int(options.get("db") or 0)
+    if path is not None:
+        return path, db
+    host = str(options.get("host") or "localhost")
+    return ("localhost" if host in _THIS_HOST else host), int(options.get("port") or 6379), db
 
 
 class _EmbeddedConnection(redis.UnixDomainSocketConnection):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import dramatiq
 import pytest
 from dramatiq import Message
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import GroupCallbacks, MiddlewareError
 from dramatiq.rate_limits.backends import StubBackend
+from dramatiq.results import Results
+from dramatiq.results.backends import StubBackend as ResultsStub
 
 import littleq
 from littleq import job
@@ -330,3 +334,66 @@ def test_a_strangers_delayed_job_is_not_judged_when_it_is_due(make_stack: Make) 
     assert sorted(ran) == [1, 2]
     truth = stack.truth("q")
     assert (truth.accounts.admitted, truth.accounts.done, truth.imbalance) == (1, 1, 0)
+
+
+def test_an_outage_between_two_links_costs_no_link(make_stack: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dramatiq swallows what its Pipelines raise, and acks the first link."""
+    monkeypatch.setattr("littleq.gate.FOLLOW_UP_PAUSE_SECONDS", 0)
+    ran: list[str] = []
+    stack = make_stack()
+    enqueue, refusals = stack.gate._enqueue, [ConnectionClosed("away"), ConnectionRefusedError("still away")]
+
+    def flaky(message: Any, *, delay: int | None = None) -> Any:
+        if message.actor_name == "second" and refusals:
+            raise refusals.pop(0)
+        return enqueue(message, delay=delay)
+
+    stack.gate._enqueue = flaky
+    first = stack.actor(lambda: ran.append("first"), actor_name="first", queue_name="q")
+    second = stack.actor(lambda *_: ran.append("second"), actor_name="second", queue_name="q")
+    (first.message() | second.message()).run()
+    stack.run("q")
+    assert ran == ["first", "second"]
+
+
+def test_a_send_that_is_refused_in_another_middlewares_hook_stops_no_ack(make_stack: Make) -> None:
+    """`Overloaded` is a MiddlewareError: raised in `before_ack`, it would keep the job from being acked."""
+    stack = make_stack(SLAQueueConfig("full", arrival_rate=1, sla_seconds=1))
+    log = stack.actor(lambda: None, actor_name="log", queue_name="full")
+
+    class Logger(dramatiq.Middleware):
+        def before_ack(self, broker: Any, message: Any) -> None:
+            if message.actor_name == "work":
+                log.send()
+
+    stack.broker.add_middleware(Logger())
+    work = stack.actor(lambda: None, actor_name="work", queue_name="q")
+    fill(work, 3)
+    stack.run("q", "full")
+    assert stack.truth("q").accounts.done == 3
+    assert stack.truth("full").accounts.done == 3
+
+
+def test_the_result_of_a_diverted_job_is_found(make_stack: Make) -> None:
+    stack = make_stack(
+        SLAQueueConfig("q", arrival_rate=1, sla_seconds=1, on_overload="divert", divert_to="slow"),
+    )
+    backend = ResultsStub()
+    stack.broker.add_middleware(Results(backend=backend))
+    double = stack.actor(lambda number: 2 * number, actor_name="double", queue_name="q", store_results=True)
+    group = dramatiq.group([double.message(1)], broker=stack.broker).run()
+    diverted = double.send(21)
+    stack.run("q", "slow")
+    assert diverted.queue_name == "slow"
+    assert diverted.get_result(backend=backend) == 42
+    assert list(group.get_results()) == [2]
+
+
+def test_a_deferred_group_keeps_a_longer_delay_of_its_own(make_stack: Make) -> None:
+    stack = make_stack(SLAQueueConfig("q", arrival_rate=1, sla_seconds=1, on_overload="defer"))
+    actor = stack.actor(lambda *_: None, actor_name="a", queue_name="q")
+    actor.send()
+    late = dramatiq.pipeline([actor.message_with_options(delay=60_000), actor.message()], broker=stack.broker)
+    dramatiq.group([late], broker=stack.broker).run()
+    (data,) = stack.broker.queues["q.DQ"].queue
+    assert Message.decode(data).options["eta"] / 1000 == pytest.approx(time.time() + 60, abs=5)

@@ -9,7 +9,7 @@ import pytest
 from dramatiq import Middleware, Retry
 from dramatiq.broker import MessageProxy
 from dramatiq.errors import ConnectionClosed
-from dramatiq.middleware import Retries, default_middleware
+from dramatiq.middleware import Retries, TimeLimitExceeded, default_middleware
 
 from littleq.config import SLAQueueConfig
 from littleq.middleware import ExponentialRetries, Overloaded
@@ -288,3 +288,41 @@ def test_an_unknown_jitter_costs_no_job(make_stack: Make) -> None:
     (letter,) = stack.broker.dead_letters_by_queue["q"]
     assert stack.counts("q")["dead:unretryable"] == 1
     assert letter.args == ()
+
+
+def test_an_interrupt_that_hits_the_wait_for_a_broker_costs_no_retry(make_stack: Make) -> None:
+    """A time limit still armed after the attempt. It is no Exception, and would end the thread with the job acked."""
+    calls: list[int] = []
+    stack = make_stack(FAST)
+
+    def interrupted(_: float) -> None:
+        raise TimeLimitExceeded
+
+    stack.middleware(ExponentialRetries).pause = interrupted
+    enqueue, refusals = stack.gate._enqueue, [ConnectionClosed("away"), TimeLimitExceeded()]
+
+    def flaky(message: Any, *, delay: int | None = None) -> Any:
+        if delay is not None and refusals:
+            raise refusals.pop(0)
+        return enqueue(message, delay=delay)
+
+    stack.gate._enqueue = flaky
+    stack.actor(failing(calls), actor_name="a", queue_name="q", max_retries=1).send()
+    stack.run("q", threads=1)
+    assert len(calls) == 2
+    assert stack.truth("q").imbalance == 0
+
+
+def test_an_apps_own_retries_keep_the_books(make_stack: Make) -> None:
+    """Its retry is the same job once more, not another one."""
+
+    class Own(Retries):
+        pass
+
+    calls: list[int] = []
+    stack = make_stack(middleware=[Own(max_retries=3, min_backoff=1, max_backoff=2)])
+    stack.actor(failing(calls), actor_name="a", queue_name="q").send()
+    stack.run("q")
+    truth = stack.truth("q")
+    assert len(calls) == 4
+    assert (truth.accounts.admitted, truth.accounts.done, truth.dead, truth.imbalance) == (1, 0, 1, 0)

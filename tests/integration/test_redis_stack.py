@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,9 +9,8 @@ from typing import Any
 
 import pytest
 import redis
-from dramatiq import Message, Middleware
+from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.errors import ConnectionClosed
 
 from littleq import job
 from littleq.backends.redis.urls import redis_client as connect
@@ -146,86 +144,6 @@ def test_an_enqueue_that_a_client_repeats_counts_once(make_app: Make) -> None:
     assert app.broker.client.llen("dramatiq:q") == 1
 
 
-def test_jobs_in_limbo_come_back(make_app: Make) -> None:
-    """Fetched, but the answer never arrived: a live worker's heartbeat keeps them from everybody."""
-    app = make_app(SLAQueueConfig("q", admission="off"))
-    done: list[int] = []
-    actor = app.actor(done.append, actor_name="a", queue_name="q")
-    for number in range(4):
-        actor.send(number)
-    app.broker.do_fetch("q", 3)  # into nowhere
-    assert app.truth().in_flight == 3
-    app.work()
-    eventually(app.idle, what="an empty queue")
-    assert sorted(done) == [0, 1, 2, 3]
-
-
-def test_a_job_that_kills_its_workers_is_set_aside(make_app: Make) -> None:
-    """Hazard 12: stock Dramatiq redelivers it for ever."""
-    app = make_app(SLAQueueConfig("q", admission="off"), heartbeat_timeout=1000)
-    app.actor(lambda: None, actor_name="a", queue_name="q").send()
-    client = app.broker.client
-    deaths = 0
-    while app.truth().dead == 0:
-        victim = make_app(SLAQueueConfig("q", admission="off"), maintenance_chance=0, heartbeat_timeout=1000)
-        assert next(victim.broker.consume("q", prefetch=1)) is not None
-        client.zadd("dramatiq:__heartbeats__", {victim.broker.broker_id: 0})
-        deaths += 1
-        app.broker.do_qsize("q")  # any command does maintenance here
-    assert deaths == 5
-    (letter,) = app.backend.dead_letters.letters("q")
-    assert (letter.death["reason"], letter.death["attempts"]) == ("poison", 5)
-    assert app.truth().imbalance == 0
-    assert client.hlen("littleq:dramatiq:q:deliveries") == 0
-    assert app.backend.dead_letters.replay("q", letter.letter_id)
-    assert client.hlen("littleq:dramatiq:q:poison") == 0
-
-
-def test_a_dead_letter_carries_its_reason_on_the_server(make_app: Make) -> None:
-    app = make_app(FAST)
-
-    def fail() -> None:
-        raise ValueError("row 7")
-
-    app.actor(fail, actor_name="a", queue_name="q", max_retries=0).send()
-    app.work()
-    eventually(lambda: app.truth().dead == 1)
-    (data,) = app.broker.client.hvals("dramatiq:q.XQ.msgs")
-    death = job.read(Message.decode(data).options)["dead"]
-    assert (death["reason"], death["exception"], death["message"]) == (
-        "exhausted",
-        "builtins.ValueError",
-        "row 7",
-    )
-    assert "in fail" in death["traceback"]
-
-
-def test_dead_letters_are_kept_and_pages_are_complete(make_app: Make) -> None:
-    """Hazard 13: Dramatiq forgets them after a week. Many died in the same millisecond."""
-    app = make_app(FAST)
-    app.actor(lambda: None, actor_name="a", queue_name="q")
-    encoded = app.broker.get_actor("a").message().encode()
-    pipe = app.broker.client.pipeline()
-    for number in range(1300):
-        pipe.zadd("dramatiq:q.XQ", {f"id-{number}": 1000 + number // 400})
-        pipe.hset("dramatiq:q.XQ.msgs", f"id-{number}", encoded)
-    pipe.execute()
-    app.broker.do_qsize("q")  # maintenance would expire them: they died in 1970
-    letters = list(app.backend.dead_letters.letters("q"))
-    assert len({letter.letter_id for letter in letters}) == len(letters) == 1300
-    assert [letter.died_at for letter in letters] == sorted(letter.died_at for letter in letters)
-
-
-def test_an_undecodable_letter_is_listed_and_can_be_purged(make_app: Make) -> None:
-    app = make_app(FAST)
-    app.actor(lambda: None, actor_name="a", queue_name="q")
-    app.broker.client.zadd("dramatiq:q.XQ", {"bad": 1000})
-    app.broker.client.hset("dramatiq:q.XQ.msgs", "bad", b"\xff not json")
-    (letter,) = app.backend.dead_letters.letters("q")
-    assert letter.death["reason"] == "undeliverable"
-    assert app.backend.dead_letters.purge("q", ["bad"]) == 1
-
-
 def test_flushing_is_accounted_for(make_app: Make) -> None:
     app = make_app(FAST)
     actor = app.actor(lambda: None, actor_name="a", queue_name="q")
@@ -289,119 +207,6 @@ def test_what_others_sent_is_seen_with_the_next_sample(make_app: Make) -> None:
     ours.send()
 
 
-def test_a_forked_child_is_a_worker_of_its_own(make_app: Make) -> None:
-    """Sharing an id, each would take the other's jobs for its own lost ones."""
-    app = make_app(FAST)
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(write, app.broker.broker_id.encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert os.read(read, 100).decode() != app.broker.broker_id
-
-
-def test_an_idle_consumer_polls_within_its_sla(make_app: Make) -> None:
-    """Hazard 11: stock polling backs off to a second, which is all of a 1 s SLA."""
-    app = make_app(SLAQueueConfig("q", admission="off", sla_seconds=1))
-    app.actor(lambda: None, actor_name="a", queue_name="q")
-    app.actor(lambda: None, actor_name="b", queue_name="plain")
-    assert app.broker.consume("q", timeout=1000).timeout == 50
-    assert app.broker.consume("plain", timeout=1000).timeout == 1000
-
-
-def test_a_consumer_that_cannot_put_its_jobs_back_says_so_in_dramatiqs_words(
-    make_app: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Any other error than a broker's ends the consumer thread: its queue, or all delayed jobs, would stand still."""
-    app = make_app(SLAQueueConfig("q", admission="off"))
-    app.actor(lambda: None, actor_name="a", queue_name="q").send()
-    consumer = app.broker.consume("q")
-    message = next(consumer)
-
-    def away(*_: object) -> None:
-        raise redis.ConnectionError("away")
-
-    monkeypatch.setattr(app.broker, "do_requeue", away, raising=False)
-    with pytest.raises(ConnectionClosed):
-        consumer.requeue([message])
-
-
-def test_a_full_consumer_wakes_when_a_job_ends(make_app: Make) -> None:
-    """The stock one sleeps while its threads run dry."""
-    app = make_app(SLAQueueConfig("q", admission="off", sla_seconds=600))
-    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
-    for _ in range(3):
-        actor.send()
-    consumer = app.broker.consume("q", prefetch=2, timeout=10_000)
-    first = next(consumer)
-    assert next(consumer) is not None
-    timer = threading.Timer(0.05, consumer.ack, [first])
-    timer.start()
-    started = time.monotonic()
-    assert next(consumer) is not None
-    assert time.monotonic() - started < 5  # not the ten seconds of its time-out
-    timer.join()
-
-
-def test_an_error_in_an_ack_does_not_cost_a_place_for_ever(
-    make_app: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = make_app(SLAQueueConfig("q", admission="off"))
-    actor = app.actor(lambda: None, actor_name="a", queue_name="q")
-    for _ in range(2):
-        actor.send()
-    consumer = app.broker.consume("q", prefetch=1, timeout=20)
-    message = next(consumer)
-
-    def refuse(*_: object) -> None:
-        raise redis.ResponseError("WRONGTYPE by some accident")
-
-    monkeypatch.setattr(consumer, "_send_ack", refuse)
-    with pytest.raises(redis.ResponseError):
-        consumer.ack(message)
-    assert next(consumer) is not None
-
-
-@pytest.mark.parametrize(
-    "words", ["MISCONF errors writing to the AOF", "NOREPLICAS not enough good replicas"]
-)
-def test_what_passes_by_itself_is_waited_for(
-    make_app: Make, monkeypatch: pytest.MonkeyPatch, words: str
-) -> None:
-    app = make_app(SLAQueueConfig("q", admission="off"))
-    app.actor(lambda: None, actor_name="a", queue_name="q").send()
-    consumer = app.broker.consume("q")
-    message = next(consumer)
-
-    def refuse(*_: object) -> None:
-        raise redis.ResponseError(words)
-
-    monkeypatch.setattr(consumer, "_send_ack", refuse)
-    with pytest.raises(ConnectionClosed):
-        consumer.ack(message)
-
-
-def test_an_ack_by_hand_is_dramatiqs_own(make_app: Make) -> None:
-    app = make_app(SLAQueueConfig("q", admission="off"))
-    app.actor(lambda: None, actor_name="a", queue_name="q").send()
-    message = next(app.broker.consume("q"))
-    app.broker.do_ack("q", message.options["redis_message_id"])
-    assert app.truth().number_in_system == 0
-
-
-def test_an_eta_of_the_apps_own_is_waited_for_in_its_queue(make_app: Make) -> None:
-    """Dramatiq holds such a job in memory and enqueues it again when it is due."""
-    app = make_app(SLAQueueConfig("q", admission="off"))
-    done: list[int] = []
-    actor = app.actor(done.append, actor_name="a", queue_name="q")
-    app.broker.enqueue(actor.message_with_options(args=(1,), eta=int(time.time() * 1000) + 50))
-    app.work()
-    eventually(app.idle, what="an empty queue")
-    assert done == [1]
-    assert (app.truth().accounts.done, app.truth().imbalance) == (1, 0)
-
-
 def test_the_truth_of_many_queues_is_one_round_trip(make_app: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(SLAQueueConfig("q", admission="off"))
     for name in ("q", "other", "third"):
@@ -448,28 +253,3 @@ def test_a_delayed_message_that_is_sent_once_more_is_a_send(make_app: Make) -> N
     eventually(app.idle, what="an empty queue")
     assert done == [1, 1]
     assert app.truth().imbalance == 0
-
-
-def test_a_hook_that_sends_a_dead_job_once_more_sends_it(make_app: Make) -> None:
-    """An app's own redrive, after the nack: nobody holds the job any more, and in its place nothing would be put."""
-    app = make_app(FAST)
-    runs: list[int] = []
-
-    class Redrive(Middleware):
-        def after_nack(self, broker: Any, message: Any) -> None:
-            if len(runs) == 1:
-                broker.enqueue(message)
-
-    app.broker.add_middleware(Redrive())
-
-    def fail_once() -> None:
-        runs.append(1)
-        if len(runs) == 1:
-            raise RuntimeError
-
-    app.actor(fail_once, actor_name="a", queue_name="q", max_retries=0).send()
-    app.work()
-    eventually(lambda: len(runs) == 2, seconds=5, what="the second run")
-    eventually(app.idle)
-    truth = app.truth()
-    assert (truth.accounts.admitted, truth.accounts.done, truth.dead, truth.imbalance) == (2, 1, 1, 0)

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
-from littleq.backends.redis.consumer import is_transient
 from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.inspector import RedisInspector
+from littleq.backends.redis.outages import is_transient
 from littleq.backends.redis.stock import extend
 from littleq.backends.redis.urls import SCHEMES, redis_client
 

@@ -1,4 +1,4 @@
-"""The Lua scripts of this folder, as text."""
+"""The Lua scripts of this broker, as text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.resources import files
 
 
 @cache
-def lua(name: str) -> str:
-    """The script `name`.lua."""
-    return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+def lua(*names: str) -> str:
+    """The scripts `names`.lua, one after the other: what they share stands first."""
+    folder = files(__package__).joinpath("lua")
+    return "\n".join(folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names)

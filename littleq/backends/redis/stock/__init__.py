@@ -20,9 +20,9 @@ from dramatiq.brokers import redis as dramatiq_redis
 from dramatiq.common import dq_name, q_name
 
 from littleq import job, passage
-from littleq.backends.redis.consumer import Holdings, accounting
 from littleq.backends.redis.quick import QuickScript
 from littleq.backends.redis.scripts import lua
+from littleq.backends.redis.stock.consumer import Holdings, accounting
 
 if TYPE_CHECKING:
     from dramatiq.broker import Consumer

@@ -15,8 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -24,6 +23,7 @@ from dramatiq import Message
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from littleq import job
+from littleq.backends.redis.outages import in_dramatiqs_words, is_transient
 
 if TYPE_CHECKING:
     from dramatiq.broker import MessageProxy
@@ -36,36 +36,6 @@ else:
 LIMBO_SECONDS = 15.0
 #: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
 GATHER_SECONDS = 0.002
-
-#: "Not now": the server is away, loading, read-only after a failover, out of memory, or its cluster is down.
-_TRANSIENT: tuple[type[BaseException], ...] = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.TryAgainError,
-    redis.exceptions.ClusterDownError,
-)
-#: The same, where redis-py has no class for what the server says.
-_TRANSIENT_WORDS = ("MISCONF", "NOREPLICAS")
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether trying again later may help."""
-    return isinstance(error, _TRANSIENT) or (
-        isinstance(error, redis.ResponseError) and str(error).startswith(_TRANSIENT_WORDS)
-    )
-
-
-@contextmanager
-def in_dramatiqs_words() -> Iterator[None]:
-    """Raise what passes by itself as the `BrokerConnectionError` that Dramatiq waits and tries again for."""
-    try:
-        yield
-    except redis.RedisError as error:
-        if is_transient(error):
-            raise ConnectionClosed(error) from None
-        raise
 
 
 class Holdings:

@@ -7,7 +7,7 @@ names a broker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +41,8 @@ class TruthTable:
         dead: dead-lettered and kept.
         orphaned: held by a worker that is gone.
         oldest_age: seconds since the oldest ready job became ready; None when none is ready or none is stamped.
+        next_due: seconds until the next delayed job is due; None when none is delayed, or the broker cannot tell.
+        paused: no job of the queue is handed out until it is resumed.
         accounts: read at the same instant; None where the broker cannot keep them.
         approximate: names of the fields above that are not exact.
     """
@@ -52,6 +54,8 @@ class TruthTable:
     dead: int = 0
     orphaned: int = 0
     oldest_age: float | None = None
+    next_due: float | None = None
+    paused: bool = False
     accounts: Accounts | None = None
     approximate: frozenset[str] = frozenset()
 
@@ -87,6 +91,30 @@ class Inspector(Protocol):
 
     def strangers(self, queue: str) -> int:
         """Jobs now in the queue, delayed or dead that never passed LittleQ. Scans the queue: slow."""
+        ...
+
+
+class Schedule(Protocol):
+    """The delayed jobs of a broker that keeps them on its server."""
+
+    def due_times(self, queue: str, bounds: Sequence[float]) -> Sequence[int]:
+        """How many delayed jobs are due within each of `bounds` (seconds from now, ascending), cumulative."""
+        ...
+
+    def cancel(self, queue: str, message_id: str) -> int:
+        """Take the delayed jobs of this message id (retries too) away, counted as purged; how many there were."""
+        ...
+
+
+class Controls(Protocol):
+    """What an operator changes on a running queue, at once for all workers."""
+
+    def pause(self, queue: str) -> bool:
+        """Hand out no more jobs; False when the queue was paused already."""
+        ...
+
+    def resume(self, queue: str) -> bool:
+        """Hand out jobs again; False when the queue was not paused."""
         ...
 
 
@@ -132,6 +160,8 @@ class Backend:
         is_transient: whether an exception of the broker's client means "not now" rather than "never".
         extend: prepare the broker for the stack: exact accounts, what its own consumers lack. Called once,
         by `install`.
+        bounded: the broker holds the bound of a queue itself, in the step that enqueues: nothing is sampled.
+        schedule, controls: None where the broker has none.
     """
 
     name: str
@@ -140,3 +170,6 @@ class Backend:
     exact_depth: bool
     is_transient: Callable[[BaseException], bool]
     extend: Callable[[Config], None]
+    bounded: bool = False
+    schedule: Schedule | None = None
+    controls: Controls | None = None

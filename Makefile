@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv/bench
 
 .PHONY: demo test check bench clean
 
@@ -19,13 +20,19 @@ check: $(READY)  ## what CI runs besides the tests
 	$(BIN)/python -m pytest --doctest-modules littleq --ignore=littleq/middleware -p no:cacheprovider
 	$(BIN)/python -m pytest tests/packaging -m packaging
 
-bench: $(READY)  ## plain Dramatiq against the full stack, in turn, on one server
-	$(BIN)/python -m benchmarks
+bench: $(BENCH)/.ready  ## the full stack in turn with plain Dramatiq, and with four others, on one server; options: ARGS=--quick
+	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(BENCH)/.ready: pyproject.toml  # an environment of its own: the others have pins that the developers' one need not follow
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 clean:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from littleq.batches import Sent as Sent
+    from littleq.batches import send_many as send_many
     from littleq.config import Config as Config
     from littleq.config import SLAQueueConfig as SLAQueueConfig
     from littleq.config.sources import load_config as load_config
@@ -34,10 +36,12 @@ _HOMES = {
     "LittleQError": "errors",
     "Overloaded": "middleware.admission",
     "SLAQueueConfig": "config",
+    "Sent": "batches",
     "UnstableQueueError": "errors",
     "ValidationError": "errors",
     "install": "stack",
     "load_config": "config.sources",
+    "send_many": "batches",
     "setup": "stack",
 }
 

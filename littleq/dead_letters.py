@@ -11,8 +11,11 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from littleq.backends.base import DeadLetter
+if TYPE_CHECKING:
+    from littleq.backends.base import DeadLetter, LetterFilter
+    from littleq.job import Death
 
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+)(?:, in (\S+))?', re.MULTILINE)
 #: Path components of the failing file that are kept: enough to find it, too few to tell hosts apart.
@@ -43,9 +46,13 @@ class Fingerprint:
 
 def fingerprint(letter: DeadLetter) -> Fingerprint:
     """The fingerprint of a dead letter."""
-    death = letter.death
+    return fingerprint_of(letter.actor, letter.death)
+
+
+def fingerprint_of(actor: str, death: Death) -> Fingerprint:
+    """The fingerprint of a job of `actor` that died so: what an index is told in the step in which the job dies."""
     return Fingerprint(
-        actor=letter.actor,
+        actor=actor,
         reason=death.get("reason") or UNKNOWN,
         exception=death.get("exception") or "",
         place=raised_at(death.get("traceback") or ""),
@@ -66,6 +73,18 @@ def raised_at(traceback: str) -> str:
     path, line, function = frames[-1]
     short = "/".join(path.replace("\\", "/").split("/")[-_PATH_PARTS:]).lstrip("/")
     return f"{short}:{line}" + (f" in {function}" if function else "")
+
+
+def passes(letter: DeadLetter, wanted: LetterFilter) -> bool:
+    """Whether a letter is one of those that are wanted."""
+    actor, key = wanted.get("actor"), wanted.get("fingerprint")
+    since, until = wanted.get("since"), wanted.get("until")
+    return (
+        (actor is None or letter.actor == actor)
+        and (since is None or letter.died_at >= since)
+        and (until is None or letter.died_at < until)
+        and (key is None or fingerprint(letter).key == key)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +129,12 @@ class Groups:
 
     def ranked(self) -> list[Group]:
         """The groups, the most letters first."""
-        return sorted(self._found.values(), key=lambda group: (-group.letters, -group.last_at))
+        return ranked(self._found.values())
+
+
+def ranked(groups: Iterable[Group]) -> list[Group]:
+    """The most letters first; of equals, the one that happened last."""
+    return sorted(groups, key=lambda group: (-group.letters, -group.last_at))
 
 
 def grouped(letters: Iterable[DeadLetter]) -> list[Group]:

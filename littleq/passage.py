@@ -21,6 +21,34 @@ if TYPE_CHECKING:
 Errand = Literal["send", "retry", "promotion"]
 
 
+class QueueFull(Exception):
+    """A broker that holds the bound of a queue itself did not take a message in. For the gate: no user sees it.
+
+    Attributes:
+        depth: jobs in the queue at that moment.
+    """
+
+    def __init__(self, queue: str, depth: int) -> None:
+        super().__init__(f"queue {queue!r} holds {depth} jobs")
+        self.queue = queue
+        self.depth = depth
+
+
+@dataclass(slots=True)
+class Bound:
+    """What a broker that holds the bound itself must know of a first send, and what it answers.
+
+    Attributes:
+        jobs: most jobs that the queue may hold with this one.
+        overflow_delay: ms by which the job is delayed if there is no room; None: it is refused, by `QueueFull`.
+        overflowed: set by the broker.
+    """
+
+    jobs: int
+    overflow_delay: int | None = None
+    overflowed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """One call of `enqueue`.
@@ -28,10 +56,12 @@ class Passage:
     Attributes:
         errand: what brings the message here.
         held: the message whose place it takes, as a worker holds it; None for a send.
+        bound: of a send to a broker that holds it itself; None: let in whatever the queue holds.
     """
 
     errand: Errand
     held: Message[Any] | MessageProxy | None = None
+    bound: Bound | None = None
 
 
 SEND = Passage("send")

@@ -17,11 +17,12 @@ from dramatiq.middleware import Retries
 
 from littleq.backends import backend_for, build_broker
 from littleq.backends.redis.urls import is_at, sibling
+from littleq.batches import judge_groups_whole, keep_results_findable
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config.sources import load_config
 from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
-from littleq.gate import Gate, judge_groups_whole, keep_results_findable
+from littleq.gate import Gate
 from littleq.hooks import Hooks
 from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, open_ledger
 from littleq.ledger.recorder import Recorder
@@ -93,7 +94,7 @@ def install(
         broker.add_middleware(middleware)
     _bound_prefetch(broker, concurrency)
     Hooks(broker).take_over()
-    Gate(broker, admission, backend.is_transient).close_around()
+    Gate(broker, admission, backend).close_around()
     judge_groups_whole()
     keep_results_findable()
     return broker
@@ -148,8 +149,10 @@ def _forks(broker: Broker, config: Config) -> list[Callable[[], int]]:
     return []
 
 
-def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter:
+def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter | None:
     read = backend.inspector.depths
+    if backend.bounded:
+        return None
     if backend.exact_depth:
         return ExactDepth(read)
     return SampledDepth(

@@ -76,6 +76,9 @@ class Ticket(NamedTuple):
         criticality: what it was judged as.
         jobs: how many are judged together.
         reserved: whether room for them is reserved on the depth meter.
+        bound: most jobs that the broker may let the queue hold with them; None: it need not look.
+        overflow_delay: ms by which the broker delays a job that would pass the bound; None: it refuses it.
+        refusal: why the queue that was sent to did not take them, where they are diverted.
     """
 
     asked: str
@@ -85,6 +88,9 @@ class Ticket(NamedTuple):
     criticality: str
     jobs: int = 1
     reserved: bool = False
+    bound: int | None = None
+    overflow_delay: int | None = None
+    refusal: policy.AdmissionDecision | None = None
 
 
 class AdmissionControl(Middleware):
@@ -94,12 +100,15 @@ class AdmissionControl(Middleware):
     neither defer nor divert. Retries, due delayed jobs, follow-ups of a job and periodic messages (periodiq's
     scheduler would end) are never judged.
 
+    Who holds the bound: a broker that does so itself, in the step that enqueues (`depth` is None then: `admit` says what the
+    bound is, and `overflow` what to do when the broker finds the queue full); else a depth meter.
+
     Fails open: when judging itself fails (the broker's depth cannot be read, say), the job is let in as
     `bypassed` and the failure is counted. Only `Overloaded` and a wrong `criticality` reach the sender.
     """
 
     def __init__(
-        self, *, config: Config, recorder: Recorder, depth: DepthMeter, clock: Clock = SYSTEM_CLOCK
+        self, *, config: Config, recorder: Recorder, depth: DepthMeter | None, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self.logger = get_logger(__name__, type(self))
         self.config = config
@@ -154,11 +163,14 @@ class AdmissionControl(Middleware):
             raise ValidationError(
                 f"criticality is {criticality!r}: choose {', '.join(CRITICALITIES[:-1])} or {CRITICALITIES[-1]}."
             )
+        ticket = Ticket(name, name, delay, "admitted", criticality, jobs)
         try:
-            decision = self._judge(queue, criticality, jobs)
+            if self.depth is None:
+                return self._bounded(queue, ticket)
+            decision = self._judge(self.depth, queue, criticality, jobs)
             if decision.admitted:
-                return Ticket(name, name, delay, "admitted", criticality, jobs, reserved=True)
-            return self._overloaded(queue, decision, _bypass(name, delay, criticality, jobs))
+                return ticket._replace(reserved=True)
+            return self._overloaded(queue, decision, ticket)
         except Overloaded:
             raise
         except Exception as error:
@@ -166,9 +178,34 @@ class AdmissionControl(Middleware):
             self.recorder.error("admission", name)
             return _bypass(name, delay, criticality, jobs)
 
+    def overflow(self, ticket: Ticket, depth: int) -> Ticket:
+        """The broker found the ticket's queue full, with `depth` jobs: what to do instead.
+
+        Raises:
+            Overloaded: there is nothing else to do.
+        """
+        if ticket.refusal is not None:  # the queue that it was diverted to is full too
+            raise self._shed(ticket, ticket.refusal)
+        queue = self.config.queue(ticket.asked)
+        decision = policy.judge(
+            self.limit(queue),
+            number_in_system=depth,
+            share=queue.criticality_share(ticket.criticality),  # type: ignore[arg-type]
+            jobs=ticket.jobs,
+        )
+        if decision.admitted:  # the limit was raised at this very moment
+            decision = decision._replace(admitted=False, retry_after=policy.MIN_RETRY_AFTER_SECONDS)
+        return self._overloaded(queue, decision, ticket._replace(bound=None, overflow_delay=None))
+
+    def deferred(self, ticket: Ticket) -> Ticket:
+        """The broker has delayed the job, by the ticket's `overflow_delay`."""
+        if ticket.overflow_delay is not None:
+            self._deferred_until[ticket.queue] = self.clock.monotonic() + ticket.overflow_delay / 1000
+        return ticket._replace(outcome="deferred")
+
     def settle(self, ticket: Ticket, *, entered: bool) -> None:
         """Report how the enqueue behind a ticket ended. A send that failed was offered to nobody: it is not counted."""
-        if ticket.reserved:
+        if ticket.reserved and self.depth is not None:
             self.depth.settle(ticket.queue, ticket.jobs, entered=entered)
         if entered:
             self._count(ticket.asked, ticket.outcome, ticket.criticality, ticket.jobs)
@@ -185,7 +222,19 @@ class AdmissionControl(Middleware):
         self._limits[queue.name] = (now, limit)
         return limit
 
-    def _judge(self, queue: SLAQueueConfig, criticality: str, jobs: int) -> policy.AdmissionDecision:
+    def _bounded(self, queue: SLAQueueConfig, ticket: Ticket) -> Ticket:
+        """The ticket with the bound that the broker is to hold, and the delay of a single job that finds no room."""
+        limit = self.limit(queue)
+        share = queue.criticality_share(ticket.criticality)  # type: ignore[arg-type]
+        overflow_delay = None
+        if queue.on_overload == "defer" and ticket.jobs == 1 and queue.name == ticket.asked:
+            wait = self._turn(queue, policy.MIN_RETRY_AFTER_SECONDS, 1)
+            overflow_delay = max(ticket.delay or 0, round(wait * 1000))
+        return ticket._replace(bound=policy.open_to(limit, share), overflow_delay=overflow_delay)
+
+    def _judge(
+        self, depth: DepthMeter, queue: SLAQueueConfig, criticality: str, jobs: int
+    ) -> policy.AdmissionDecision:
         limit = self.limit(queue)
         share = queue.criticality_share(criticality)  # type: ignore[arg-type]
 
@@ -193,22 +242,28 @@ class AdmissionControl(Middleware):
             decision = policy.judge(limit, number_in_system=number_in_system, share=share, jobs=jobs)
             return decision.admitted, decision
 
-        return self.depth.take(queue.name, jobs, decide)
+        return depth.take(queue.name, jobs, decide)
 
     def _overloaded(self, queue: SLAQueueConfig, decision: policy.AdmissionDecision, asked: Ticket) -> Ticket:
         if queue.on_overload == "defer":
-            wait = max(asked.delay or 0, round(self._turn(queue, decision.retry_after, asked.jobs) * 1000))
-            return asked._replace(delay=wait, outcome="deferred")
+            wait = self._turn(queue, decision.retry_after, asked.jobs)
+            self._deferred_until[queue.name] = self.clock.monotonic() + wait
+            return asked._replace(delay=max(asked.delay or 0, round(wait * 1000)), outcome="deferred")
         if queue.on_overload == "divert" and queue.divert_to is not None:
             target = self.config.queue(queue.divert_to)
-            diverted = asked._replace(queue=target.name, outcome="diverted")
+            diverted = asked._replace(queue=target.name, outcome="diverted", refusal=decision)
             if target.admission_mode == "off":
                 return diverted
-            if self._judge(target, asked.criticality, asked.jobs).admitted:
+            if self.depth is None:
+                return self._bounded(target, diverted)
+            if self._judge(self.depth, target, asked.criticality, asked.jobs).admitted:
                 return diverted._replace(reserved=True)
-        self._count(queue.name, "shed", asked.criticality, asked.jobs)
-        raise Overloaded(
-            queue.name,
+        raise self._shed(asked, decision)
+
+    def _shed(self, asked: Ticket, decision: policy.AdmissionDecision) -> Overloaded:
+        self._count(asked.asked, "shed", asked.criticality, asked.jobs)
+        return Overloaded(
+            asked.asked,
             depth=decision.depth,
             limit=decision.limit,
             retry_after=decision.retry_after,
@@ -216,12 +271,9 @@ class AdmissionControl(Middleware):
         )
 
     def _turn(self, queue: SLAQueueConfig, retry_after: float, jobs: int) -> float:
-        """Seconds until the turn of deferred jobs: they line up, or they would all come back at the same moment."""
-        now = self.clock.monotonic()
-        behind = self._deferred_until.get(queue.name, now) - now
-        wait = max(retry_after, behind + jobs / (DEFERRED_SHARE * self.limit(queue).departure_rate))
-        self._deferred_until[queue.name] = now + wait
-        return wait
+        """Seconds until the turn of jobs to be deferred: they line up, or all would come back at the same moment."""
+        behind = self._deferred_until.get(queue.name, 0.0) - self.clock.monotonic()
+        return max(retry_after, behind + jobs / (DEFERRED_SHARE * self.limit(queue).departure_rate))
 
     def _contract(self, queue: SLAQueueConfig) -> policy.QueueLimit:
         if queue.arrival_rate is None:  # the configuration refuses this

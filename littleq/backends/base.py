@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 
 from littleq.job import Death
 
 if TYPE_CHECKING:
+    from dramatiq import Message
+    from dramatiq.broker import MessageProxy
+
     from littleq.config import Config
+    from littleq.dead_letters import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,52 @@ class Inspector(Protocol):
         ...
 
 
+Outcome = Literal["in", "deferred", "gone", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One message on its way in.
+
+    Attributes:
+        message: as it was sent.
+        delay: in ms; None: ready at once.
+        bound: most jobs that the queue may hold with this one; None: any.
+        overflow_delay: ms by which it is delayed when there is no room; None: it is refused.
+        held: the job of this worker whose place it takes.
+    """
+
+    message: Message[Any]
+    delay: int | None = None
+    bound: int | None = None
+    overflow_delay: int | None = None
+    held: Message[Any] | MessageProxy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a `Sending`.
+
+    Attributes:
+        message: as Dramatiq's `enqueue` returns it; a delayed one carries its delay queue and its `eta`.
+        outcome: `in`; `deferred`: in, with its overflow delay; `gone`: this worker does not hold the job any more
+            whose place it was to take; `full`: refused.
+        depth: jobs in the queue, where it is full.
+    """
+
+    message: Message[Any]
+    outcome: Outcome
+    depth: int = 0
+
+
+class SendsMany(Protocol):
+    """A broker that holds the bound of a queue itself, in the step that enqueues."""
+
+    def enqueue_many(self, sendings: Sequence[Sending], *, whole: bool = False) -> list[Receipt]:
+        """Send messages; `whole`: all of them or none."""
+        ...
+
+
 class Schedule(Protocol):
     """The delayed jobs of a broker that keeps them on its server."""
 
@@ -133,11 +183,46 @@ class DeadLetter:
     death: Death
 
 
+class LetterFilter(TypedDict, total=False):
+    """Which dead letters: all that pass each of these; left out or None: any.
+
+    Attributes:
+        actor: of this actor.
+        fingerprint: of this accident: a key of `littleq.dead_letters.fingerprint`.
+        since, until: died then or later, and before; s since the epoch.
+    """
+
+    actor: str | None
+    fingerprint: str | None
+    since: float | None
+    until: float | None
+
+
+#: Where a replayed job is: ready or held by a worker, waiting for a due time, dead again, or nowhere (done, say).
+Whereabouts = Literal["queued", "delayed", "dead", "gone"]
+
+
 class DeadLetterStore(Protocol):
     """The dead jobs of one broker."""
 
-    def letters(self, queue: str) -> Iterator[DeadLetter]:
-        """All dead jobs of a queue, oldest first, streamed."""
+    def now(self) -> float:
+        """The clock by which letters are dated, s since the epoch."""
+        ...
+
+    def letters(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[DeadLetter]:
+        """Dead jobs of a queue, oldest first, streamed. One that goes meanwhile is passed over, one that comes is seen."""
+        ...
+
+    def letter_ids(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[str]:
+        """The ids of `letters`, where the broker can without reading them."""
+        ...
+
+    def count(self, queue: str, **wanted: Unpack[LetterFilter]) -> int | None:
+        """How many `letters` there are; None where the broker cannot tell without reading them all."""
+        ...
+
+    def groups(self, queue: str, **wanted: Unpack[LetterFilter]) -> Sequence[Group]:
+        """The accidents among `letters`, the most letters first; memory grows with the accidents only."""
         ...
 
     def get(self, queue: str, letter_id: str) -> DeadLetter | None: ...
@@ -146,8 +231,23 @@ class DeadLetterStore(Protocol):
         """Put one dead job back to its queue with a fresh set of attempts; False when it was not there (any more)."""
         ...
 
+    def whereabouts(
+        self, queue: str, letters: Collection[DeadLetter], *, thorough: bool = False
+    ) -> Mapping[str, Whereabouts]:
+        """Where the jobs of replayed letters are now, by letter id.
+
+        Args:
+            thorough: a retry may live under another id than its letter. What is found nowhere by id is looked for by
+                message id: scans the queue, slow.
+        """
+        ...
+
     def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
-        """Delete dead jobs for good; how many were there."""
+        """Delete dead jobs for good; how many were there. They count as purged."""
+        ...
+
+    def expire(self, queue: str, older_than_seconds: float) -> int:
+        """Purge what died longer ago than that, by `now`; how many."""
         ...
 
 

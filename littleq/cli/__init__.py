@@ -1,4 +1,4 @@
-"""The command line: `littleq worker`, `producer`, `monitor`, `dlq`, `audit`, `exporter` and `config`.
+"""The command line: `littleq worker`, `producer`, `monitor`, `dlq`, `queue`, `audit`, `exporter` and `config`.
 
 One file a command; `root` gathers them. Click and Rich are an extra, since a worker needs neither.
 """

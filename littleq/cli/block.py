@@ -27,6 +27,7 @@ _MARKS = {
     "at risk": ("▲", "yellow"),
     "breaching": ("✗", "bold red"),
     "no worker": ("✗", "bold red"),
+    "paused": ("‖", "bold yellow"),
     "unknown": ("?", "magenta"),
 }
 
@@ -115,6 +116,8 @@ def _flow(report: QueueReport) -> list[Piece]:
     for name, value in (("shed", report.shed_rate), ("retried", report.retry_rate)):
         if value:
             pieces += [_dim(f"{name} "), rate(value), "   "]
+    if report.truth is not None and report.truth.next_due is not None:
+        pieces += _figure("next due", seconds(max(0.0, report.truth.next_due)))
     return pieces
 
 

@@ -44,7 +44,7 @@ def monitor(
 
     \b
       depth     jobs that wait or run, of the queue limit; then where they are
-      flow      λ offered, attempts done, refused and retried per second
+      flow      λ offered, attempts done, refused and retried per second; the next delayed job
       law       L, mean depth of the last minute, beside λW of Little's Law; W = Wq + S
       servers   c, worker threads, and their utilization ρ = (λ + retries) S / c
       wait      measured waits; what a job sent now would wait; what the SLA leaves

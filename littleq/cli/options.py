@@ -121,6 +121,13 @@ FACTOR = Above(0)
 BROKER_URL = BrokerURL()
 
 
+class InOrder(click.Group):
+    """Lists its commands in the order of their use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 def connection_options(command: Command) -> Command:
     """`--redis` and `--config`, as `url` and `config_file`."""
     redis = click.option(

@@ -24,6 +24,7 @@ COMMANDS = {
     "producer": ("littleq.cli.producer", "Send jobs at a chosen rate, and tell what became of them."),
     "monitor": ("littleq.cli.monitor", "Watch queues against their service levels."),
     "dlq": ("littleq.cli.dlq", "List, show, replay and purge dead letters."),
+    "queue": ("littleq.cli.queue", "List, pause and resume queues, and cancel delayed jobs."),
     "audit": ("littleq.cli.audit", "Check that every admitted job is accounted for."),
     "exporter": ("littleq.cli.exporter", "Serve the metrics of the whole fleet."),
     "config": ("littleq.cli.config", "Show and check the configuration."),

@@ -41,7 +41,7 @@ class Status:
     """How a queue is, in a word.
 
     Attributes:
-        word: `ok`, `idle`, `shedding`, `at risk`, `breaching`, `no worker` or `unknown`.
+        word: `ok`, `idle`, `shedding`, `at risk`, `breaching`, `no worker`, `paused` or `unknown`.
         why: a few words more; may be empty.
     """
 
@@ -52,6 +52,8 @@ class Status:
 def status_of(report: QueueReport) -> Status:
     """The worst thing that can be said about a queue now."""
     truth = report.truth
+    if truth is not None and truth.paused:  # by somebody's will, and the cause of all that may be worse
+        return Status("paused", "no job is handed out")
     if report.servers is None or truth is None:
         return Status("unknown")
     if not report.servers and (truth.ready or report.arrival_rate):

@@ -40,11 +40,12 @@ def queue_contradictions(queue: SLAQueueConfig) -> Iterator[Problem]:
         )
     yield from _wrong_order(queue, "min_backoff_seconds", "max_backoff_seconds")
     yield from _wrong_order(queue, "min_workers", "max_workers")
+    yield from _wrong_order(queue, "concurrency", "concurrency_global")
 
 
 def _wrong_order(queue: SLAQueueConfig, low: str, high: str) -> Iterator[Problem]:
     least, most = getattr(queue, low), getattr(queue, high)
-    if least <= most:
+    if least is None or most is None or least <= most:
         return
     # The place is that of a value which the user wrote, never of a default.
     if low in queue.given:
@@ -135,6 +136,11 @@ def _capacity_doubts(queue: SLAQueueConfig, threads: int) -> Iterator[str]:
             f"arrival_rate × service_time_seconds = {load:g} jobs run at a time, but max_workers = "
             f"{queue.max_workers} with {parallel} jobs each run at most {servers}; "
             f"it needs max_workers > {load / parallel:g}."
+        )
+    elif queue.concurrency_global is not None and load >= queue.concurrency_global:
+        yield (
+            f"arrival_rate × service_time_seconds = {load:g} jobs run at a time, but concurrency_global = "
+            f"{queue.concurrency_global} lets no more run in the whole fleet; it needs concurrency_global > {load:g}."
         )
 
 

@@ -67,6 +67,13 @@ DEFAULT_MAX_RETRIES = 20
 DEFAULT_MIN_BACKOFF_SECONDS = 15.0
 DEFAULT_MAX_BACKOFF_SECONDS = 7 * 86400.0
 
+#: Somewhat arbitrary: a deploy or a node that is evicted kills a job's worker once or twice, a job that kills
+#: its workers does it every time. Users of SQS choose 3 to 10.
+DEFAULT_MAX_DELIVERIES = 5
+
+#: Long enough for a garbage collection or a slow failover, short enough for a promise of seconds.
+DEFAULT_HEARTBEAT_TIMEOUT_SECONDS = 15.0
+
 #: The whole limit for everything but `sheddable`: L = λ × SLA then means what it says for a user who
 #: never heard of criticality. Lower `default` to keep room for `critical`.
 DEFAULT_CRITICALITY_SHARES: Mapping[Criticality, float] = {
@@ -125,7 +132,12 @@ class SLAQueueConfig:
         min_backoff_seconds, max_backoff_seconds: bounds of the backoff, before jitter; > 0.
         retry_budget: retries per first attempt that keep their backoff; beyond it they wait longer; >= 0.
         retry_routes: exception name (`TimeoutError`, `package.module.Error`) to `retry`, `dead` or `skip`.
+        max_deliveries: a job whose workers died that many times is dead-lettered as `poison` instead of
+            delivered again; >= 1.
+        dead_retention_seconds: how long a dead letter is kept; > 0; None: until it is purged.
         concurrency: most jobs of this queue that one process runs or holds at a time; None: no bound.
+        concurrency_global: the same of the whole fleet, running or prefetched; >= `concurrency`; None: no
+            bound. Enforced where jobs are fetched, by LittleQ's RedisBroker.
         min_workers, max_workers: bounds of the fleet, in worker processes.
         service_time_seconds: a hint for S, used until it has been measured; > 0.
 
@@ -153,7 +165,10 @@ class SLAQueueConfig:
     max_backoff_seconds: Seconds = DEFAULT_MAX_BACKOFF_SECONDS
     retry_budget: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     retry_routes: Routes = field(default_factory=FrozenDict)
+    max_deliveries: PositiveInt = DEFAULT_MAX_DELIVERIES
+    dead_retention_seconds: Seconds | None = None
     concurrency: PositiveInt | None = None
+    concurrency_global: PositiveInt | None = None
     min_workers: Annotated[int, Field(ge=0)] = 0
     max_workers: PositiveInt = 10
     service_time_seconds: Seconds | None = None
@@ -210,6 +225,8 @@ class Config:
             never refuses a job.
         flush_seconds: how often a process sends its counts to the ledger; > 0.
         sample_seconds: how old a sampled queue depth may be when a send is judged; > 0.
+        heartbeat_timeout_seconds: a worker not heard of for this long is dead, and what it held goes back to
+            the head of its queue; >= 1.
         exporter_enabled, exporter_host, exporter_port: the metrics endpoint that `dramatiq` starts as a fork.
     """
 
@@ -219,6 +236,9 @@ class Config:
     queues: Queues = field(default_factory=FrozenDict)
     flush_seconds: Seconds = 1.0
     sample_seconds: Seconds = 0.25
+    heartbeat_timeout_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = (
+        DEFAULT_HEARTBEAT_TIMEOUT_SECONDS
+    )
     exporter_enabled: bool = True
     exporter_host: str = "127.0.0.1"
     exporter_port: Annotated[int, Field(ge=0, le=65535)] = 9191

@@ -75,6 +75,16 @@ OLDEST_AGE = _gauge(
     "cannot tell.",
     "queue",
 )
+NEXT_DUE = _gauge(
+    "sla_queue_next_due_seconds",
+    "Time until the next delayed job is due; left out if none is delayed or the broker cannot tell.",
+    "queue",
+)
+PAUSED = _gauge(
+    "sla_queue_paused",
+    "1 while the queue is paused (no job is handed out until it is resumed), else 0.",
+    "queue",
+)
 IMBALANCE = _gauge(
     "sla_queue_imbalance_jobs",
     "Admitted jobs that are neither in the truth table nor done, skipped or purged: 0 when none is lost.",
@@ -164,7 +174,7 @@ BURN_RATE = _gauge(
 PREDICTED_WAIT = _gauge(
     "sla_predicted_wait_seconds",
     "Wait of a job sent now: departures needed before a thread is free, times S / c. Left out "
-    "without a worker or an S.",
+    "without a worker or an S, and while the queue is paused.",
     "queue",
 )
 HEADROOM = _gauge(

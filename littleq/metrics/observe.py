@@ -60,7 +60,7 @@ class QueueReport:
         utilization: ρ = a / c, above 1 if demand is ahead; None without a worker.
         queue_limit: jobs, waiting or running, at which a send of full criticality is refused; None: none is.
         predicted_wait: Ŵ of a job sent now: (L − c + 1) departures at c / S a second, 0 if a thread is free;
-            None without a worker or a service time.
+            None without a worker or a service time, and while the queue is paused: nobody knows for how long.
         headroom: SLA − Ŵ, for a sojourn SLA − Ŵ − S; below 0 a breach is predicted.
     """
 
@@ -237,7 +237,7 @@ class _Known:
         return None if missed is None else min(1.0, missed)
 
     def predicted_wait(self, service_time: float | None) -> float | None:
-        if self.truth is None or not self.servers or service_time is None:
+        if self.truth is None or self.truth.paused or not self.servers or service_time is None:
             return None
         departures = max(0, self.truth.number_in_system - self.servers + 1)
         return departures * service_time / self.servers

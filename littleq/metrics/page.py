@@ -107,6 +107,8 @@ def _write_truth(page: Page, truth: TruthTable) -> None:
     for state in names.STATES:
         page.add(names.QUEUE_JOBS, getattr(truth, state), truth.queue, state)
     page.add(names.OLDEST_AGE, truth.oldest_age if truth.ready else 0.0, truth.queue)
+    page.add(names.NEXT_DUE, truth.next_due, truth.queue)
+    page.add(names.PAUSED, float(truth.paused), truth.queue)
     page.add(names.IMBALANCE, truth.imbalance, truth.queue)
 
 

@@ -95,6 +95,14 @@ def capacity_limit(
     )
 
 
+def open_to(limit: QueueLimit, share: float) -> int:
+    """Jobs that the queue may hold when a job of this criticality enters, that one included.
+
+    In `capacity` mode a free server takes a job at once whatever the limit, so the servers are allowed on top of it.
+    """
+    return int(limit.jobs * share + 1e-9) + limit.servers
+
+
 def judge(limit: QueueLimit, *, number_in_system: int, share: float, jobs: int = 1) -> AdmissionDecision:
     """Decide on `jobs` sends at once (a group is one decision).
 
@@ -103,12 +111,10 @@ def judge(limit: QueueLimit, *, number_in_system: int, share: float, jobs: int =
         number_in_system: jobs that wait or run now, those of this decision not included.
         share: part of the limit open to this criticality, (0, 1].
         jobs: how many jobs ask together; >= 1.
-
-    In `capacity` mode a free server takes a job at once whatever the limit, so the servers are allowed on top of it.
     """
-    open_to = int(limit.jobs * share + 1e-9) + limit.servers
-    excess = number_in_system + jobs - open_to
+    bound = open_to(limit, share)
+    excess = number_in_system + jobs - bound
     if excess <= 0:
-        return AdmissionDecision(True, number_in_system, open_to, 0.0, limit.reason)
+        return AdmissionDecision(True, number_in_system, bound, 0.0, limit.reason)
     retry_after = max(MIN_RETRY_AFTER_SECONDS, excess / limit.departure_rate)
-    return AdmissionDecision(False, number_in_system, open_to, retry_after, limit.reason)
+    return AdmissionDecision(False, number_in_system, bound, retry_after, limit.reason)

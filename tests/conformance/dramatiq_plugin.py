@@ -9,6 +9,7 @@ The environment:
 
     CONFORMANCE_REDIS_PORT  the private server, which stands in for port 6379
     CONFORMANCE_REPORT      a file that gets a JSON line for each test, and for each process with LittleQ in it
+    CONFORMANCE_BROKER      `ours`: LittleQ's RedisBroker stands in for Dramatiq's
     CONFORMANCE_PLAIN       if set, LittleQ stays away: the baseline
 """
 
@@ -41,6 +42,10 @@ from littleq.ledger.memory import MemoryLedger
 from littleq.stack import install
 
 PLAIN = "CONFORMANCE_PLAIN" in os.environ
+if os.environ.get("CONFORMANCE_BROKER") == "ours":
+    from littleq.backends.redis import RedisBroker  # type: ignore[assignment]
+
+    dramatiq.brokers.redis.RedisBroker = RedisBroker  # type: ignore[misc]
 REDIS_PORT = 6379
 #: A job that is lost would keep some of their tests waiting for ever; their longest takes half of this.
 TEST_SECONDS = 60

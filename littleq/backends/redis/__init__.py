@@ -1,4 +1,4 @@
-"""Redis and Valkey: Dramatiq's RedisBroker on any server, and an embedded one."""
+"""Redis and Valkey: a broker of our own, Dramatiq's, and an embedded server."""
 
 from __future__ import annotations
 
@@ -6,54 +6,42 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
+from littleq.backends.redis import stock
+from littleq.backends.redis.broker import RedisBroker
 from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.inspector import RedisInspector
 from littleq.backends.redis.outages import is_transient
-from littleq.backends.redis.stock import extend
-from littleq.backends.redis.urls import SCHEMES, redis_client
+from littleq.backends.redis.schedule import RedisSchedule
+from littleq.backends.redis.urls import SCHEMES
 
 if TYPE_CHECKING:
-    from dramatiq.brokers.redis import RedisBroker
+    from dramatiq.brokers.redis import RedisBroker as DramatiqRedisBroker
 
     from littleq.config import Config
 
-__all__ = ["SCHEMES", "build_redis_broker", "redis_backend"]
-
-#: A worker not heard of for this long is dead, in milliseconds (Dramatiq: 60 s).
-HEARTBEAT_TIMEOUT_MS = 15_000
-#: Commands out of a million that look for dead workers (Dramatiq: 1000, minutes on a quiet system). An idle
-#: consumer's polls alone are several a second, so with this a look is due within seconds.
-MAINTENANCE_CHANCE = 50_000
-#: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a
-#: thread for ever.
-SOCKET_TIMEOUT_SECONDS = 10.0
-CONNECT_TIMEOUT_SECONDS = 5.0
+__all__ = ["SCHEMES", "RedisBroker", "build_redis_broker", "redis_backend"]
 
 
 def build_redis_broker(config: Config) -> RedisBroker:
-    """Dramatiq's RedisBroker on the server of `config.url`, which `embedded://` starts if it must."""
-    from dramatiq.brokers.redis import RedisBroker
-
+    """LittleQ's RedisBroker on the server of `config.url`, which `embedded://` starts if it must."""
     return RedisBroker(
-        client=redis_client(
-            config.url,
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_keepalive=True,
-        ),
+        url=config.url,
         namespace=config.namespace,
-        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
-        maintenance_chance=MAINTENANCE_CHANCE,
+        heartbeat_timeout=round(config.heartbeat_timeout_seconds * 1000),
     )
 
 
-def redis_backend(broker: RedisBroker) -> Backend:
-    """The backend of a RedisBroker."""
+def redis_backend(broker: DramatiqRedisBroker) -> Backend:
+    """The backend of a RedisBroker, ours or Dramatiq's."""
+    is_ours = isinstance(broker, RedisBroker)
     return Backend(
         name="redis",
         inspector=RedisInspector(broker),
         dead_letters=RedisDeadLetters(broker),
         exact_depth=False,
         is_transient=is_transient,
-        extend=partial(extend, broker),
+        extend=broker.configure if isinstance(broker, RedisBroker) else partial(stock.extend, broker),
+        bounded=is_ours,
+        schedule=RedisSchedule(broker) if isinstance(broker, RedisBroker) else None,
+        controls=broker if isinstance(broker, RedisBroker) else None,
     )

@@ -86,7 +86,7 @@ def _truth(queue: str, row: Mapping[str, Any], samples: Collection[bytes]) -> Tr
     stamps = [
         job.read(message.options).get("ready_at") for message in decoded(samples) if message is not None
     ]
-    oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
+    oldest = min((stamp for stamp in (*stamps, row["due_at"]) if stamp is not None), default=None)
     accounts = cast("dict[str, int]", row["accounts"] or {})  # an empty Lua table becomes a list or an object
     return TruthTable(
         queue,
@@ -96,10 +96,12 @@ def _truth(queue: str, row: Mapping[str, Any], samples: Collection[bytes]) -> Tr
         dead=row["dead"],
         orphaned=row["orphaned"],
         oldest_age=None if oldest is None else max(0.0, row["now"] - oldest),
+        next_due=None if row["next_due"] is None else max(0.0, row["next_due"]),
+        paused=row["paused"],
         accounts=Accounts(
             **{name: int(accounts.get(name, 0)) for name in ("admitted", "done", "skipped", "purged")}
         ),
-        approximate=frozenset({"oldest_age"} if len(samples) < row["ready"] else ()),
+        approximate=frozenset({"oldest_age"} if len(samples) < row["listed"] else ()),
     )
 
 

@@ -3,7 +3,7 @@
 redis-py's `execute_command` wraps each command in retries, metrics, callbacks and two visits to the pool that a
 script of ours needs only when something goes wrong. So the first try goes straight to a connection that was
 borrowed from the client's pool before, and whatever goes wrong with it is repeated by redis-py, by all the
-client's own rules. That may run the script twice, as those rules may; `accounts.lua` is made for it.
+client's own rules. That may run the script twice, as those rules may; the scripts are made for it.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class QuickScript:
             if isinstance(error, redis.TimeoutError) and not _repeats(connection, error):
                 raise  # the server may still run it: the client's rule is to leave that in doubt
             return self._script(keys=keys, args=args)
+        except redis.exceptions.ReadOnlyError:
+            # The server was demoted: its name may mean another one by now.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
         except redis.ResponseError:
             self._give_back(connection)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -10,8 +11,10 @@ from urllib.parse import unquote
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url
+from littleq.backends.redis.watcher import sentinel_pool
 from littleq.background import survive_forks
 from littleq.errors import ConfigurationError
 
@@ -103,6 +106,33 @@ def sibling(client: redis.Redis, **options: Any) -> redis.Redis:
     known = {key: value for key, value in pool.connection_kwargs.items() if key != "retry"}
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     return _client(_Pool(connection_class=pool.connection_class, **{**known, "retry": retry, **options}))
+
+
+def plain_pool(client: redis.Redis) -> tuple[Callable[..., redis.ConnectionPool], dict[str, Any]]:
+    """How another process makes a pool like that of `client`: a function and its options, all of which can be pickled."""
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        options: dict[str, Any] = {
+            "service": pool.service_name,
+            "sentinels": [_plain(node.connection_pool.connection_kwargs) for node in pool.sentinel_manager.sentinels],
+            "connection_class": pool.connection_class,
+            "options": _plain(pool.connection_kwargs),
+        }
+        return sentinel_pool, options
+    connection_class = pool.connection_class
+    if issubclass(connection_class, _EmbeddedConnection):
+        connection_class = redis.UnixDomainSocketConnection
+    return redis.ConnectionPool, {"connection_class": connection_class, **_plain(pool.connection_kwargs)}
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Without what redis-py adds for itself, and what lives in one process only."""
+    return {
+        name: value
+        for name, value in options.items()
+        if (isinstance(value, (str, bytes, int, float)) or (name == "credential_provider" and value is not None))
+        and not name.startswith(("orig_", "maint_"))
+    }
 
 
 def is_at(client: redis.Redis, url: str) -> bool:

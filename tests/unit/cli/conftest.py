@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,48 @@ class FakeStore:
 
 
 @dataclass
+class FakeControls:
+    """The paused queues in a set."""
+
+    paused: set[str] = field(default_factory=set)
+
+    def pause(self, queue: str) -> bool:
+        changed = queue not in self.paused
+        self.paused.add(queue)
+        return changed
+
+    def resume(self, queue: str) -> bool:
+        changed = queue in self.paused
+        self.paused.discard(queue)
+        return changed
+
+
+@dataclass
+class FakeSchedule:
+    """Delayed jobs as (queue, message id, seconds until due)."""
+
+    jobs: list[tuple[str, str, float]] = field(default_factory=list)
+
+    def due_times(self, queue: str, bounds: Sequence[float]) -> Sequence[int]:
+        return [sum(name == queue and due <= bound for name, _, due in self.jobs) for bound in bounds]
+
+    def cancel(self, queue: str, message_id: str) -> int:
+        before = len(self.jobs)
+        self.jobs = [job for job in self.jobs if job[:2] != (queue, message_id)]
+        return before - len(self.jobs)
+
+
+@dataclass
 class FakeBackend:
     name: str = "fake"
     inspector: FakeInspector = field(default_factory=FakeInspector)
     dead_letters: FakeStore = field(default_factory=FakeStore)
+    schedule: FakeSchedule | None = None
+    controls: FakeControls | None = None
+
+    def become_able(self) -> None:
+        """Keep delayed jobs and pause queues, as LittleQ's RedisBroker does."""
+        self.schedule, self.controls = FakeSchedule(), FakeControls()
 
     def bury(self, *letters: DeadLetter) -> None:
         """Let letters be dead, and the truth tables say so."""
@@ -128,7 +166,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     """The backend that every command finds."""
     fake = FakeBackend()
     opened = Session(Config(url="stub://"), None, fake, None)  # type: ignore[arg-type]
-    for module in ("audit", "selection"):
+    for module in ("audit", "queue", "selection"):
         monkeypatch.setattr(f"littleq.cli.{module}.session", lambda *_: opened)
     return fake
 

@@ -60,6 +60,9 @@ UNKNOWN = QueueReport("lost", None, 60.0, 99.0, "wait")
         ({}, "ok"),
         ({"truth": None}, "unknown"),
         ({"servers": None}, "unknown"),
+        ({"truth": TruthTable("realtime", paused=True)}, "paused"),
+        ({"truth": TruthTable("realtime", paused=True), "servers": None}, "paused"),
+        ({"truth": TruthTable("realtime", ready=1, paused=True), "servers": 0, "burn_rate": 9.0}, "paused"),
         ({"servers": 0}, "no worker"),
         ({"servers": 0, "truth": TruthTable("realtime"), "arrival_rate": 0.0, "number_in_system": 0}, "idle"),
         ({"burn_rate": 1.8}, "breaching"),
@@ -125,6 +128,23 @@ def test_without_colours_the_state_is_still_there() -> None:
     text = "\n".join(shown([late], 80))
     assert "✗ breaching: 2.4 times what it may" in text
     assert "short by 400 ms" in text
+
+
+def test_a_paused_queue_says_so_in_every_form() -> None:
+    paused = replace(BUSY, truth=replace(TRUTH, paused=True))
+    assert "‖ paused: no job is handed out" in shown([paused], 80)[2]
+    assert any("‖ paused" in line for line in shown([paused] * 2, 80, 8))
+    assert " status=paused " in plain_line(paused, 1.7e9)
+    assert "paused" not in "\n".join(shown([BUSY], 80))
+
+
+@pytest.mark.parametrize(
+    ("next_due", "told"), [(4.2, "retried 0.2/s   next due 4.2 s"), (-0.5, "next due 0 s")]
+)
+def test_a_block_tells_when_the_next_delayed_job_is_due(next_due: float, told: str) -> None:
+    block = "\n".join(shown([replace(BUSY, truth=replace(TRUTH, next_due=next_due))], 120))
+    assert told in block
+    assert "next due" not in "\n".join(shown([BUSY], 120))
 
 
 def test_queues_that_do_not_fit_become_rows_and_then_a_hint() -> None:

@@ -34,10 +34,26 @@ def refusal(make: Any, *args: Any, **settings: Any) -> str:
         ),
         ({"min_workers": 11}, "min_workers is 11: it must be <= max_workers, which is 10 by default"),
         ({"min_workers": 3, "max_workers": 2}, "min_workers is 3: it must be <= max_workers, which is 2;"),
+        (
+            {"concurrency": 3, "concurrency_global": 2},
+            "concurrency is 3: it must be <= concurrency_global, which is 2; lower it, or raise concurrency_global",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], beginning: str) -> None:
     assert f"SLAQueueConfig('q') {beginning}" in refusal(SLAQueueConfig, "q", **settings)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"concurrency": 9}, {"concurrency_global": 1}, {"concurrency": 2, "concurrency_global": 2}],
+)
+def test_bounds_of_process_and_fleet_go_together(bounds: dict[str, int]) -> None:
+    queue = SLAQueueConfig("q", **bounds)
+    assert (queue.concurrency, queue.concurrency_global) == (
+        bounds.get("concurrency"),
+        bounds.get("concurrency_global"),
+    )
 
 
 def test_queues_that_divert_in_a_circle_are_refused_once() -> None:
@@ -60,6 +76,10 @@ def test_queues_that_divert_in_a_circle_are_refused_once() -> None:
             "with 2 jobs each run at most 20",
         ),
         (
+            {"arrival_rate": 30, "service_time_seconds": 1, "concurrency_global": 30},
+            "needs concurrency_global > 30",
+        ),
+        (
             {"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2},
             "a job takes 3.0 s of the 2.0 s",
         ),
@@ -80,6 +100,7 @@ def test_what_runs_but_is_hardly_meant_raises_a_doubt(settings: dict[str, Any], 
         {"sla_seconds": 1, "min_backoff_seconds": 15},
         {"arrival_rate": 1, "sla_seconds": 1},
         {"arrival_rate": 79, "service_time_seconds": 1},
+        {"arrival_rate": 79, "service_time_seconds": 1, "concurrency_global": 80},
         {"arrival_rate": 0.1, "sla_seconds": 1, "admission": "capacity"},
         {"on_overload": "divert", "divert_to": "other"},
     ],

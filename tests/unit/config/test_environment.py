@@ -20,6 +20,7 @@ Q = "LITTLEQ_QUEUES__REALTIME__"
         ("LITTLEQ_NAMESPACE", "5", "namespace", "5"),
         ("LITTLEQ_FLUSH_SECONDS", " 2 ", "flush_seconds", 2.0),
         ("LITTLEQ_SAMPLE_SECONDS", "1e-1", "sample_seconds", 0.1),
+        ("LITTLEQ_HEARTBEAT_TIMEOUT_SECONDS", "30", "heartbeat_timeout_seconds", 30.0),
         ("LITTLEQ_EXPORTER_ENABLED", "Off", "exporter_enabled", False),
         ("LITTLEQ_EXPORTER_ENABLED", "1", "exporter_enabled", True),
         ("LITTLEQ_EXPORTER_HOST", "0.0.0.0", "exporter_host", "0.0.0.0"),
@@ -39,6 +40,9 @@ def test_text_becomes_a_value_of_the_settings_type(
         ("SLA_SECONDS", "0.5", 0.5),
         ("sla_seconds", "0.5", 0.5),
         ("MAX_WORKERS", "4", 4),
+        ("MAX_DELIVERIES", "2", 2),
+        ("DEAD_RETENTION_SECONDS", "86400", 86400.0),
+        ("CONCURRENCY_GLOBAL", "12", 12),
         ("ON_OVERLOAD", "defer", "defer"),
         ("CRITICALITY_SHARES", "sheddable=0.25, default=1", {"sheddable": 0.25, "default": 1.0}),
         (
@@ -85,6 +89,8 @@ def test_a_variable_finds_the_queue_that_is_configured_elsewhere(
         (f"{Q}SLA_SECONDS", "0,5", "is '0,5': it must be a number of seconds > 0"),
         (f"{Q}MAX_WORKERS", "2.5", "is '2.5': it must be a whole number >= 1"),
         (f"{Q}JITTER", "FULL", "is 'FULL': it must be full, equal or decorrelated"),
+        (f"{Q}CONCURRENCY_GLOBAL", "0", "is 0: it must be a whole number >= 1"),
+        ("LITTLEQ_HEARTBEAT_TIMEOUT_SECONDS", "0.5", "is 0.5: it must be a number of seconds >= 1"),
         (f"{Q}SLA_SECOND", "1", f"is not a setting: use {Q}SLA_SECONDS, or"),
         (f"{Q}NAME", "x", "is not a setting: use"),
         (

@@ -69,6 +69,7 @@ def queues(draw: st.DrawFn) -> SLAQueueConfig:
         sorted(draw(st.tuples(positive, positive))),
         sorted(draw(st.tuples(*[st.integers(1)] * 2))),
     )
+    process, fleet = sorted(draw(st.tuples(*[st.integers(1)] * 2)))
     return SLAQueueConfig(
         name,
         rate,
@@ -89,7 +90,10 @@ def queues(draw: st.DrawFn) -> SLAQueueConfig:
         max_backoff_seconds=backoffs[1],
         retry_budget=draw(st.floats(0, allow_nan=False, allow_infinity=False)),
         retry_routes=draw(st.dictionaries(exceptions, st.sampled_from(["retry", "dead", "skip"]))),
-        concurrency=draw(st.none() | st.integers(1)),
+        max_deliveries=draw(st.integers(1)),
+        dead_retention_seconds=draw(st.none() | positive),
+        concurrency=draw(st.none() | st.just(process)),
+        concurrency_global=draw(st.none() | st.just(fleet)),
         min_workers=workers[0],
         max_workers=workers[1],
         service_time_seconds=draw(st.none() | positive),
@@ -100,7 +104,9 @@ def queues(draw: st.DrawFn) -> SLAQueueConfig:
 def test_any_legal_queue_survives_a_round_trip_through_toml(
     queue: SLAQueueConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    before = Config(queues={queue.name: queue}, namespace='a "quoted" \x7f one')
+    before = Config(
+        queues={queue.name: queue}, namespace='a "quoted" \x7f one', heartbeat_timeout_seconds=1.5
+    )
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     path.write_text(to_toml(describe_config(Loaded(before, (), {}))), encoding="utf-8")
     assert load_config(path=path, environ={}) == before

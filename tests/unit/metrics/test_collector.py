@@ -61,6 +61,7 @@ def test_without_the_ledger_the_brokers_truth_is_still_told_and_nothing_else(bus
         "sla_queue_depth",
         "sla_queue_jobs",
         "sla_queue_oldest_age_seconds",
+        "sla_queue_paused",
         "sla_number_in_system",
     }
 

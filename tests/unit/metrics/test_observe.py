@@ -169,6 +169,14 @@ def test_no_wait_is_predicted_without_a_worker_a_broker_or_a_service_time(
         assert report.predicted_wait is report.headroom is None
 
 
+def test_no_wait_is_predicted_while_the_queue_is_paused(worker: Callable[..., Presence]) -> None:
+    """Free threads take nothing, and nobody knows for how long."""
+    workers = (worker("a", 4, "q"),)
+    report = one(BUSY, truth=TruthTable("q", ready=1, paused=True), workers=workers)
+    assert report.predicted_wait is report.headroom is None
+    assert report.number_in_system == 1
+
+
 def test_quantiles_are_interpolated_in_bins_that_are_fine_around_the_sla() -> None:
     recent = {"wait:le:0.5": 50.0, "wait:le:0.95": 45.0, "wait:le:1": 4.0, "wait:le:1.05": 1.0}
     report = one(recent, sla_seconds=1.0, percentile=95.0)

@@ -53,6 +53,20 @@ def test_the_oldest_age_is_0_without_a_ready_job_and_left_out_where_unknown(
     assert labelled(fleet.scrape(), "sla_queue_oldest_age_seconds") == shown
 
 
+@pytest.mark.parametrize(("next_due", "shown"), [(None, {}), (0.0, {"": 0.0}), (12.5, {"": 12.5})])
+def test_the_next_due_job_is_told_and_left_out_where_none_is_known(
+    fleet: Fleet, next_due: float | None, shown: dict[str, float]
+) -> None:
+    fleet.inspector.tables["realtime"] = TruthTable("realtime", delayed=1, next_due=next_due)
+    assert labelled(fleet.scrape(), "sla_queue_next_due_seconds") == shown
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_paused_queue_is_told_as_1_and_any_other_as_0(fleet: Fleet, paused: bool) -> None:
+    fleet.inspector.tables["realtime"] = TruthTable("realtime", paused=paused)
+    assert labelled(fleet.scrape(), "sla_queue_paused") == {"": float(paused)}
+
+
 def test_a_lost_job_shows_as_imbalance_and_no_accounts_as_nothing(fleet: Fleet) -> None:
     fleet.inspector.tables["realtime"] = TruthTable(
         "realtime", ready=2, accounts=Accounts(admitted=10, done=7)
@@ -173,7 +187,9 @@ def test_each_metric_but_errors_is_told_for_a_busy_queue(fleet: Fleet, worker: o
         recent_seconds=10.0,
         settings={"queue_limit": 20.0},
     )
-    fleet.inspector.tables["realtime"] = TruthTable("realtime", ready=1, oldest_age=1.0, accounts=Accounts())
+    fleet.inspector.tables["realtime"] = TruthTable(
+        "realtime", ready=1, oldest_age=1.0, delayed=1, next_due=2.0, accounts=Accounts()
+    )
     told = {series.partition("{")[0] for series in fleet.scrape()}
     told |= {name.removesuffix("_count") for name in told}
     assert {metric.name for metric in names.METRICS} - told == set()

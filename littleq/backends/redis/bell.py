@@ -1,0 +1,61 @@
+"""The blocking wait of an idle consumer: one connection with one BLPOP that stays asked.
+
+The BLPOP is not tied to one wait: a wait that ends without an answer leaves it standing, and the next one goes on with it. So
+a wait can end on time (the server ends a BLPOP only when it looks at its timers, up to 100 ms late), and an idle consumer asks
+every half a minute rather than every second.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+
+#: The server answers at least so often, in seconds: a connection that was lost without a word is noticed.
+ASK_SECONDS = 30.0
+#: Silence beyond that, in seconds, means that it was.
+LATE_SECONDS = 10.0
+
+
+class Bell:
+    """Rings when the server puts a token into the list `key`."""
+
+    def __init__(self, pool: redis.ConnectionPool, key: str) -> None:
+        self._pool = pool
+        self._key = key
+        self._connection: Any = None
+        self._asked_at: float | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it rang within `seconds`.
+
+        Raises:
+            redis.RedisError: the server does not answer; the next wait connects anew.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            if self._asked_at is None:
+                self._connection.send_command("BLPOP", self._key, ASK_SECONDS)
+                self._asked_at = time.monotonic()
+            elif time.monotonic() - self._asked_at > ASK_SECONDS + LATE_SECONDS:
+                raise redis.ConnectionError("no answer to BLPOP")
+            if not self._connection.can_read(timeout=seconds):
+                return False
+            rang = self._connection.read_response() is not None
+        except redis.ResponseError:  # an answer all the same
+            self._asked_at = None
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self._asked_at = None
+        return rang
+
+    def close(self) -> None:
+        """Give the connection up; the server forgets the BLPOP with it."""
+        connection, self._connection, self._asked_at = self._connection, None, None
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)

@@ -1,0 +1,320 @@
+"""How a worker takes jobs from a queue of our RedisBroker.
+
+    fetch    one round trip settles what is done and brings what is ready (`fetch.lua`)
+    wait     if there is nothing, on a bell that the next enqueue rings, or until a delayed job is due; at most a second, since
+             a plain Dramatiq producer rings no bell
+    outage   logged once, waited for with growing pauses; what was fetched and never came goes back (`_leave_limbo`)
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import redis
+from dramatiq import Message
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.common import current_millis, q_name
+from dramatiq.errors import DecodeError
+from dramatiq.logging import get_logger
+
+from littleq import job
+from littleq.backends.base import Sending
+from littleq.backends.redis.bell import Bell
+from littleq.backends.redis.outages import in_dramatiqs_words, is_transient
+from littleq.backends.redis.sending import ready_form
+from littleq.background import at_process_exit, not_at_process_exit
+
+if TYPE_CHECKING:
+    from littleq.backends.redis.broker import RedisBroker
+
+#: Longest wait of an idle consumer, in seconds: how late a job of a plain Dramatiq producer may be seen.
+LONGEST_WAIT_SECONDS = 1.0
+#: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
+GATHER_SECONDS = 0.002
+#: Pauses between two attempts while the server is away, in seconds: the first, and the longest.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
+
+
+class _Outage:
+    """Pauses that grow while the server is away, and one line in the log when it goes and when it is back."""
+
+    def __init__(self, logger: Any, queue_name: str) -> None:
+        self._logger, self._queue_name = logger, queue_name
+        self._since: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def goes_on(self, error: redis.RedisError, longest: float) -> None:
+        """Log the first error of an outage, and pause."""
+        if self._since is None:
+            self._since = time.monotonic()
+            if is_transient(error):
+                self._logger.warning(
+                    "Queue %r: the server is away (%s: %s); trying again with growing pauses.",
+                    *(self._queue_name, type(error).__name__, error),
+                )
+            else:
+                self._logger.error(
+                    "Queue %r cannot be consumed: the server says %s. Look at the keys of this queue, and at the rights "
+                    "of this user; trying again with growing pauses.",
+                    *(self._queue_name, error),
+                )
+        time.sleep(min(longest, self._pause * random.uniform(0.5, 1.0)))
+        self._pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pause)
+
+    def is_over(self) -> None:
+        if self._since is not None:
+            self._logger.warning(
+                "Queue %r: the server is back after %.1f s.", self._queue_name, time.monotonic() - self._since
+            )
+            self._since, self._pause = None, FIRST_PAUSE_SECONDS
+
+
+class RedisConsumer(Consumer):
+    """See the module. Made by `RedisBroker.consume`."""
+
+    def __init__(self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        self.logger = get_logger(__name__, type(self))
+        self.broker = broker
+        self.queue_name = queue_name
+        self.prefetch = prefetch
+        self.timeout = timeout
+        self._desk = broker.desk(queue_name)
+        self._desk.running &= self._desk.held  # of the consumer before this one
+        self._cache: deque[tuple[str, Message[Any]]] = deque()
+        self._bell = Bell(broker.bells, broker.wake_key(queue_name))
+        self._outage = _Outage(self.logger, queue_name)
+        self._in_doubt = True  # the server may think that we hold more than we do
+        self._room = threading.Event()
+        self._wanted = -1  # number of running jobs at which `_room` is set; -1: nobody waits
+        at_process_exit(self._flush)
+
+    @property
+    def outstanding_message_count(self) -> int:
+        return len(self._desk.running) + len(self._cache)
+
+    # What becomes of a job. Called by the threads that run them.
+
+    def ack(self, message: MessageProxy) -> None:
+        redis_message_id = message.options["redis_message_id"]
+        if job.noted(message, "rescheduled"):  # its retry took its place already
+            self._desk.held.discard(redis_message_id)
+            self._free(message)
+            return
+        if job.noted(message, "started") is not None and not job.noted(message, "judged"):
+            # A time limit or a shutdown hit between the attempt and its verdict: nobody knows that it succeeded.
+            self.logger.warning(
+                "Message %r was interrupted before its verdict: it goes back.", message.message_id
+            )
+            self.requeue([message])
+            return
+        account = "skipped" if job.noted(message, "skipped") else "done"
+        if not job.is_known(message.options):
+            account = ""
+        must_send = self._desk.write_down((redis_message_id, account))
+        self._free(message)
+        if must_send:
+            self._flush()
+
+    def nack(self, message: MessageProxy) -> None:
+        redis_message_id = message.options["redis_message_id"]
+        try:
+            with in_dramatiqs_words():  # Dramatiq tries again
+                self.broker.dead_letter(self.queue_name, message)
+        finally:
+            self._free(message)
+        self._desk.held.discard(redis_message_id)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        messages = list(messages)
+        ids = [message.options["redis_message_id"] for message in messages]
+        with in_dramatiqs_words():  # any other error here ends the consumer thread for good
+            self.broker.give_back(self.queue_name, "these", ids)
+        for message in messages:
+            self._desk.held.discard(message.options["redis_message_id"])
+            self._free(message)
+
+    def close(self) -> None:
+        """What was fetched and not handed out goes back now, and what is done is said."""
+        not_at_process_exit(self._flush)
+        self._desk.expect_fetch(certain=False)
+        self._bell.close()
+        try:
+            self._flush()
+            unseen = [redis_message_id for redis_message_id, _ in self._cache]
+            self._cache.clear()
+            self.broker.give_back(self.queue_name, "bye", unseen)
+            self._desk.held.difference_update(unseen)
+        except redis.RedisError as error:
+            self.logger.warning("Queue %r: jobs stay with a closed consumer: %s", self.queue_name, error)
+
+    # Fetching. Called by the consumer thread.
+
+    def __next__(self) -> MessageProxy | None:
+        while True:
+            if not self._cache and not self._refill():
+                return None
+            redis_message_id, message = self._cache.popleft()
+            proxy = self._due(redis_message_id, message)
+            if proxy is not None:
+                self._desk.running.add(redis_message_id)
+                return proxy
+
+    def _refill(self) -> bool:
+        """Fetch, or wait; whether there is something in the cache."""
+        self._desk.expect_fetch(certain=True)
+        if self._wait_for_room():
+            try:
+                if self._in_doubt:
+                    self._leave_limbo()
+                wait = self._fetch()
+                self._outage.is_over()
+                if self._cache:
+                    return True
+                if self._desk.expect_fetch(certain=False):
+                    self._flush()
+                if wait > 0:
+                    self._bell.wait(wait)
+                return False
+            except redis.RedisError as error:
+                self._in_doubt = True
+                self._desk.expect_fetch(certain=False)
+                self._outage.goes_on(error, longest=max(self.timeout, 100) / 1000)
+                return False
+        if self._desk.expect_fetch(certain=False):
+            self._flush()
+        return False
+
+    def _fetch(self) -> float:
+        """One round trip: acks go, jobs come. How long to wait if none came, in seconds."""
+        free = self.prefetch - len(self._desk.running)
+        patience = min(self.timeout / 1000, LONGEST_WAIT_SECONDS) if free > 0 else 0.0
+        acks = self._desk.take()
+        try:
+            wait, ids, stored = self.broker.fetch(self.queue_name, max(0, free), patience, acks)
+        except BaseException:
+            self._desk.keep(acks)
+            raise
+        self._desk.sent(acks)
+        for redis_message_id, data in zip(ids, stored, strict=True):
+            self._receive(redis_message_id.decode(), data)
+        return float(wait)
+
+    def _receive(self, redis_message_id: str, data: bytes | None) -> None:
+        if data is None:  # purged, and gone from the list too late
+            return
+        try:
+            message: Message[Any] = Message.decode(data)
+        except DecodeError as error:
+            self.logger.error(
+                "Queue %r: job %r cannot be decoded: it is dead-lettered (%s).",
+                *(self.queue_name, redis_message_id, error.error),
+            )
+            self.broker.dead_letter_undecodable(self.queue_name, redis_message_id)
+            return
+        if message.queue_name != self.queue_name or message.options.get("redis_message_id") != redis_message_id:
+            message = message.copy(
+                queue_name=self.queue_name, options={"redis_message_id": redis_message_id}
+            )
+        self._desk.held.add(redis_message_id)
+        self._cache.append((redis_message_id, message))
+
+    def _due(self, redis_message_id: str, message: Message[Any]) -> MessageProxy | None:
+        """The message, unless it carries a due time of its own that is still to come: the schedule keeps it then."""
+        eta = message.options.get("eta")
+        if not isinstance(eta, (int, float)):
+            return MessageProxy(message)
+        message = ready_form(message, self.queue_name)
+        delay = int(eta - current_millis())
+        if delay <= 0:
+            return MessageProxy(message)
+        self.broker.enqueue_many([Sending(message, delay=delay, held=message)])
+        self._desk.held.discard(redis_message_id)
+        return None
+
+    def _flush(self) -> None:
+        """Send the acks that wait. Those that meet an outage stay, and go with the next fetch."""
+        acks = self._desk.take()
+        if not acks:
+            return
+        try:
+            self.broker.fetch(self.queue_name, 0, 0, acks)
+        except redis.RedisError as error:
+            self._desk.keep(acks)
+            self.logger.warning(
+                "Queue %r: %d acks wait for the server (%s).", self.queue_name, len(acks), type(error).__name__
+            )
+        except BaseException:
+            self._desk.keep(acks)
+            raise
+        else:
+            self._desk.sent(acks)
+
+    def _leave_limbo(self) -> None:
+        """Put back what the server thinks this process holds and it does not: an answer was lost on the wire."""
+        lost = self.broker.give_back(self.queue_name, "others", list(self._desk.held))
+        if lost:
+            self.logger.warning("Queue %r: %d fetched jobs never came; they go back.", self.queue_name, lost)
+        self._in_doubt = False
+
+    def _wait_for_room(self) -> bool:
+        """Whether a job more may be fetched; waits for that as long as an idle consumer would."""
+        if not self._wait_until(self.prefetch - 1, self.timeout / 1000):
+            return False
+        self._wait_until(self.prefetch * 3 // 4, GATHER_SECONDS)
+        return True
+
+    def _wait_until(self, outstanding: int, seconds: float) -> bool:
+        running = self._desk.running
+        if len(running) <= outstanding:
+            return True
+        self._room.clear()
+        self._wanted = outstanding
+        try:
+            # Looked at again: a job that ended before `_wanted` was set did not set the event.
+            return len(running) <= outstanding or self._room.wait(seconds)
+        finally:
+            self._wanted = -1
+
+    def _free(self, message: MessageProxy) -> None:
+        """The job is no burden any more, however the server took it: an error must not cost its place for ever."""
+        self.broker.running.ended(message)
+        self._desk.running.discard(message.options["redis_message_id"])
+        if len(self._desk.running) <= self._wanted:
+            self._room.set()
+
+
+class DelayConsumer(Consumer):
+    """Takes what plain Dramatiq processes put into the delay queue over to the schedule; hands out nothing."""
+
+    def __init__(self, broker: RedisBroker, queue_name: str, timeout: int) -> None:
+        self.logger = get_logger(__name__, type(self))
+        self.broker = broker
+        self.queue_name = q_name(queue_name)
+        self.timeout = timeout
+        self._outage = _Outage(self.logger, queue_name)
+
+    def __next__(self) -> None:
+        pause = min(self.timeout / 1000, LONGEST_WAIT_SECONDS)
+        try:
+            adopted = self.broker.adopt_delayed(self.queue_name)
+            self._outage.is_over()
+            if not adopted:
+                time.sleep(pause)
+        except redis.RedisError as error:
+            self._outage.goes_on(error, longest=pause)
+
+    # No job of ours is held on behalf of a delay queue.
+
+    def ack(self, message: MessageProxy) -> None:
+        raise RuntimeError(f"message {message.message_id!r} did not come from {self.queue_name!r}'s delay queue")
+
+    nack = ack
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Nothing to give back: Dramatiq calls this with the delayed jobs in its memory, and there are none."""
+

@@ -1,0 +1,119 @@
+-- What the broker's scripts share: names of keys, the clock, and the steps that more than one of them takes.
+--
+-- KEYS[1] is the namespace, in every script. Dramatiq's layout, which a plain Dramatiq process reads and writes too:
+--   <ns>:<queue>                      list    ids of ready jobs, head first
+--   <ns>:<queue>.msgs                 hash    id -> message, of ready and held jobs
+--   <ns>:<queue>.DQ.msgs              hash    id -> message, of delayed jobs, in the form in which they will be ready
+--   <ns>:<queue>.DQ                   list    ids of jobs that a plain Dramatiq process delayed, until one of ours adopts them
+--   <ns>:<queue>.XQ, .XQ.msgs         zset, hash of dead jobs, by time of death (ms)
+--   <ns>:__acks__.<worker>.<queue>    set     ids that a worker holds
+--   <ns>:__heartbeats__               zset    worker -> when it was last heard of (ms)
+-- Ours, `littleq:<ns>:<queue>:…`:
+--   accounts    hash  admitted, done, skipped, purged    schedule    zset  id -> due (ms)      order       zset  held id -> turn
+--   deliveries  hash  id -> workers that died on it      schedule:ids zset ids, by name        turn        the last turn given
+--   poison      hash  dead id -> deliveries              waiting     zset  worker -> when it wakes by itself (ms)
+--   wake:<worker>  list of tokens, one for each time the worker is woken
+-- and for the namespace: littleq:<ns>:queues, littleq:<ns>:paused (sets of queues), littleq:<ns>:running:<worker> (set of ids)
+--
+-- Invariants: a job is in exactly one of ready list, a worker's set, schedule, dead letters; `accounts` change in the step
+-- in which a job appears or disappears; a queue with ready jobs and a waiting worker has a token on its way.
+
+local namespace = KEYS[1]
+local clock = redis.call("TIME")
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)  -- ms. The server's: no two hosts' clocks are compared.
+local heartbeats = namespace .. ":__heartbeats__"
+
+local PROMOTE_AT_ONCE = 200  -- due jobs promoted by one call: a fraction of a millisecond
+local TOKEN_MS = 5000  -- a token for a worker that has died goes away by itself
+local CHUNK = 1000  -- arguments that `unpack` may put on Lua's stack (its limit is 8000)
+
+local function list_of(queue) return namespace .. ":" .. queue end
+local function messages_of(queue) return namespace .. ":" .. queue .. ".msgs" end
+local function delayed_of(queue) return namespace .. ":" .. queue .. ".DQ.msgs" end
+local function dead_of(queue) return namespace .. ":" .. queue .. ".XQ" end
+local function held_by(worker, queue) return namespace .. ":__acks__." .. worker .. "." .. queue end
+local function own(queue, what) return "littleq:" .. namespace .. ":" .. queue .. ":" .. what end
+local function of_namespace(what) return "littleq:" .. namespace .. ":" .. what end
+
+local function account(queue, name, jobs)
+    if jobs ~= 0 then
+        redis.call("HINCRBY", own(queue, "accounts"), name, jobs)
+    end
+end
+
+-- Calls a command on many members, a stackful at a time.
+local function each_chunk(command, key, members)
+    for first = 1, #members, CHUNK do
+        redis.call(command, key, unpack(members, first, math.min(first + CHUNK - 1, #members)))
+    end
+end
+
+-- Wakes as many waiting workers as there are jobs for them, one per job: first those that would sleep longest, so that
+-- those that are set to a due time stay so. The token waits in a list: it is there even if its worker does not block yet.
+local function wake(queue, jobs)
+    local waiting = own(queue, "waiting")
+    for _ = 1, jobs do
+        local worker = redis.call("ZPOPMAX", waiting)[1]
+        if not worker then
+            return
+        end
+        local tokens = own(queue, "wake:" .. worker)
+        redis.call("RPUSH", tokens, 1)
+        redis.call("PEXPIRE", tokens, TOKEN_MS)
+    end
+end
+
+-- Moves jobs that are due to the tail of their queue, in the order in which they became due; how many.
+local function promote(queue)
+    local due = redis.call("ZRANGEBYSCORE", own(queue, "schedule"), "-inf", now, "LIMIT", 0, PROMOTE_AT_ONCE)
+    if #due == 0 then
+        return 0
+    end
+    local promoted = 0
+    for _, id in ipairs(due) do
+        local data = redis.call("HGET", delayed_of(queue), id)
+        if data then  -- else a plain Dramatiq process has flushed the queue
+            redis.call("HDEL", delayed_of(queue), id)
+            redis.call("HSET", messages_of(queue), id, data)
+            redis.call("RPUSH", list_of(queue), id)
+            promoted = promoted + 1
+        end
+    end
+    redis.call("ZREM", own(queue, "schedule"), unpack(due))
+    redis.call("ZREM", own(queue, "schedule:ids"), unpack(due))
+    return promoted
+end
+
+-- Puts a job into the schedule. Whoever waits longer than until then is told.
+local function schedule(queue, id, data, delay)
+    local due = now + delay
+    redis.call("HSET", delayed_of(queue), id, data)
+    redis.call("ZADD", own(queue, "schedule"), due, id)
+    redis.call("ZADD", own(queue, "schedule:ids"), 0, id)
+    if redis.call("ZRANGE", own(queue, "schedule"), 0, 0)[1] == id then
+        if redis.call("ZCOUNT", own(queue, "waiting"), now, due) == 0 then
+            wake(queue, 1)
+        end
+    end
+end
+
+-- Puts jobs that a worker held back to the head of their queue, in the order in which they were handed out.
+local function to_head(queue, ids)
+    local turns, order = {}, own(queue, "order")
+    for _, id in ipairs(ids) do
+        turns[id] = tonumber(redis.call("ZSCORE", order, id) or 0)
+    end
+    table.sort(ids, function(a, b) return turns[a] > turns[b] or (turns[a] == turns[b] and a > b) end)
+    each_chunk("LPUSH", list_of(queue), ids)
+    each_chunk("ZREM", order, ids)
+    wake(queue, #ids)
+end
+
+-- How many jobs of a queue the whole fleet holds.
+local function held_by_all(queue)
+    local held = 0
+    for _, worker in ipairs(redis.call("ZRANGE", heartbeats, 0, -1)) do
+        held = held + redis.call("SCARD", held_by(worker, queue))
+    end
+    return held
+end

@@ -1,0 +1,126 @@
+"""Keeps a watcher beside a worker process, and looks after it.
+
+    worker process ──spawns──> watcher (watcher.py, a session of its own)
+       │ killed, or ended          │ notices at once, brings its jobs back to the head of their queues, ends
+       └ keeps the watcher alive   └ gives signs of life for the worker, and buries workers that give none
+
+Where no watcher can be started, a thread of the worker does the same as long as the worker lives: a death is then noticed
+by others, within the heartbeat timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from dramatiq.logging import get_logger
+
+from littleq.backends.redis import watcher
+from littleq.backends.redis.running import SLOT_BYTES, SLOTS
+from littleq.backends.redis.scripts import lua
+from littleq.backends.redis.urls import plain_pool
+from littleq.background import Background
+
+if TYPE_CHECKING:
+    from littleq.backends.redis.broker import RedisBroker
+
+#: Signs of life in a heartbeat timeout, at least one a second; and the share of it after which a worker is silent, so that it
+#: is buried within the timeout.
+BEATS, SILENT_SHARE = 10, 0.9
+#: A watcher has so long to end once its worker stops it, in seconds.
+LEAVE_SECONDS = 5.0
+
+
+class Watch:
+    """One per broker and process; started by the first consumer."""
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self.logger = get_logger(__name__, type(self))
+        self._broker = weakref.ref(broker)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failed = False
+        self._lock = threading.Lock()
+        self.interval = min(1.0, broker.heartbeat_timeout / 1000 / BEATS)
+        self._background = Background("littleq-watch", self.interval, self._look)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the watcher; None where there is none."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start watching, unless it is done already."""
+        if self._background.idle:
+            with self._lock:
+                if self._background.idle:
+                    self._spawn()
+                    self._background.start()
+
+    def stop(self) -> None:
+        """Let the watcher go; what this process holds stays its own until the heartbeat runs out."""
+        self._background.stop()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LEAVE_SECONDS)
+
+    def _look(self) -> None:
+        """Each interval: a watcher that was killed is started again; where there can be none, do what it would."""
+        broker = self._broker()
+        if broker is None:
+            self._background.stop()
+            return
+        if self._process is not None and self._process.poll() is not None:
+            self.logger.warning("The watcher ended with status %d; it is started again.", self._process.returncode)
+            self._spawn()
+        if self._process is None:
+            broker.beat()
+
+    def _spawn(self) -> None:
+        broker = self._broker()
+        if broker is None or self._failed:
+            return
+        self._process = None
+        try:
+            orders = pickle.dumps(self._orders(broker))
+            reader, writer = os.pipe()
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", watcher.__file__, str(reader)],
+                    pass_fds=(reader, broker.running.file),
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            finally:
+                os.close(reader)
+                with os.fdopen(writer, "wb") as pipe:
+                    if self._process is not None:
+                        pipe.write(orders)
+        except Exception as error:
+            self._failed = True
+            self.logger.warning(
+                "No watcher can be started (%s: %s): if this process is killed, its jobs go back after the heartbeat timeout "
+                "of %g s, not at once.",
+                *(type(error).__name__, error, broker.heartbeat_timeout / 1000),
+            )
+
+    def _orders(self, broker: RedisBroker) -> watcher.Orders:
+        return watcher.Orders(
+            parent=os.getpid(),
+            pool=plain_pool(broker.client),
+            script=lua("prelude", "beat"),
+            namespace=broker.namespace,
+            worker=broker.broker_id,
+            timeout=int(broker.heartbeat_timeout * SILENT_SHARE),
+            deliveries=broker.deliveries_json(),
+            interval=self.interval,
+            give_up=2 * broker.heartbeat_timeout / 1000,
+            memory=(broker.running.file, SLOTS * SLOT_BYTES, SLOT_BYTES),
+        )

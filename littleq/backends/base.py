@@ -210,7 +210,7 @@ class DeadLetterStore(Protocol):
         ...
 
     def letters(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[DeadLetter]:
-        """Dead jobs of a queue, oldest first, streamed. One that goes meanwhile is passed over, one that comes is seen."""
+        """Dead jobs, oldest first, streamed. One that goes meanwhile is passed over, one that comes is seen."""
         ...
 
     def letter_ids(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[str]:

@@ -117,7 +117,7 @@ def _flow(report: QueueReport) -> list[Piece]:
         if value:
             pieces += [_dim(f"{name} "), rate(value), "   "]
     if report.truth is not None and report.truth.next_due is not None:
-        pieces += _figure("next due", seconds(max(0.0, report.truth.next_due)))
+        pieces += _figure("next due", seconds(report.truth.next_due))
     return pieces
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.text import Text
 
 from littleq.cli.show import counted, seconds
@@ -57,17 +58,19 @@ def group_record(group: Group) -> dict[str, Any]:
 
 def print_letter(console: Console, letter: DeadLetter, now: float) -> None:
     """One letter on one line; on two of a narrow terminal, since its id has to be there whole."""
+    if not console.is_terminal:  # as below, and ten times as fast: a file may get a million of them
+        where = f"{letter.letter_id}  {letter.queue}/{letter.actor}"
+        click.echo(f"{where}  {_ago(letter.died_at, now)}  {cause(letter)}")
+        return
     head = Text.assemble(
         letter.letter_id,
         (f"  {letter.queue}/{letter.actor}", "bold"),
         (f"  {_ago(letter.died_at, now)}", "dim"),
     )
-    is_narrow = console.is_terminal and console.width < ONE_LINE
-    why = Text(f"    {_why(letter)}" if is_narrow else f"  {_why(letter)}")
+    is_narrow = console.width < ONE_LINE
+    why = Text(f"    {cause(letter)}" if is_narrow else f"  {cause(letter)}")
     for line in (head, why) if is_narrow else (Text.assemble(head, why),):
-        console.print(
-            line, no_wrap=console.is_terminal, overflow="ellipsis", soft_wrap=not console.is_terminal
-        )
+        console.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def print_group(console: Console, group: Group, now: float) -> None:
@@ -101,7 +104,7 @@ def print_details(console: Console, letter: DeadLetter) -> None:
         "actor": letter.actor,
         "message": letter.message_id,
         "died": f"{died}, after {counted(death.get('attempts', 0), 'attempt')}",
-        "why": _why(letter),
+        "why": cause(letter),
         "fingerprint": f"{mark.key}  {mark.place}".rstrip(),
         "args": repr(list(letter.args)),
         "kwargs": repr(dict(letter.kwargs)),
@@ -114,11 +117,12 @@ def print_details(console: Console, letter: DeadLetter) -> None:
         console.print(Text(traceback.rstrip()), soft_wrap=True)
 
 
-def _why(letter: DeadLetter) -> str:
+def cause(letter: DeadLetter) -> str:
+    """Why it died, on one line: `exhausted: ValueError: row 7`."""
     death = letter.death
     exception, message = _short(death.get("exception", "")), death.get("message", "").replace("\n", " ")
-    cause = f"{exception}: {message}" if exception and message else exception or message
-    return ": ".join(part for part in (death.get("reason") or "unknown", cause) if part)
+    error = f"{exception}: {message}" if exception and message else exception or message
+    return ": ".join(part for part in (death.get("reason") or "unknown", error) if part)
 
 
 def _short(exception: str) -> str:

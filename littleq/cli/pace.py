@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import click
 
-from littleq.cli.show import counted, number, seconds
+from littleq.cli.show import counted, number, percent, seconds
+from littleq.policies import admission
 from littleq.policies.replay import replay_room
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 PAGE = 100
 #: How long a snapshot of the ledger is used, in seconds: workers send their counts once a second.
 SNAPSHOT_SECONDS = 1.0
-#: Shortest and longest pause between two looks at a full queue, in seconds, and the one where nothing is known of its speed.
+#: How far a fixed rate may lag behind and still catch up, in seconds.
+CATCH_UP_SECONDS = 1.0
+#: Pauses between two looks at a full queue, in seconds: shortest, longest, and where its speed is not known.
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS, BLIND_PAUSE_SECONDS = 0.02, 1.0, 0.25
 
 
@@ -36,7 +39,7 @@ class Pace(Protocol):
 
 @dataclass
 class AtRate:
-    """So many a second, whatever their queue; a pause that was missed is not made up for by a burst beyond the rate."""
+    """So many a second, whatever their queue. Lost time is made up for up to a second: no burst after a pause."""
 
     rate: float
     monotonic: Callable[[], float] = time.monotonic
@@ -46,7 +49,7 @@ class AtRate:
     def wait(self, queue: str) -> None:
         now = self.monotonic()
         turn = now if self._next is None else self._next
-        self._next = max(turn, now - 1.0) + 1.0 / self.rate
+        self._next = max(turn, now - CATCH_UP_SECONDS) + 1.0 / self.rate
         self.sleep(max(0.0, turn - now))
 
 
@@ -128,15 +131,33 @@ def room(report: QueueReport, queue: SLAQueueConfig) -> Room:
     servers, depth = report.servers or 0, report.number_in_system or 0
     if report.truth is not None and report.truth.paused:
         return Room(0, MOST_PAUSE_SECONDS, "it is paused")
-    limit = queue_limit(report, queue)
-    share = queue.criticality_share("sheddable")
+    limit, share = queue_limit(report, queue), queue.criticality_share("sheddable")
     jobs = replay_room(queue_limit=limit, servers=servers, number_in_system=depth, share=share)
     pause = BLIND_PAUSE_SECONDS
-    if servers and report.service_time:
-        half_a_room = max(1.0, limit * share / 2) * report.service_time / servers
-        pause = min(MOST_PAUSE_SECONDS, max(LEAST_PAUSE_SECONDS, half_a_room))
+    if servers and report.service_time:  # until half of that share has left
+        pause = max(1.0, limit * share / 2) * report.service_time / servers
     reason = (
-        f"it holds {counted(depth, 'job')}, and of the {number(limit)} that start within "
-        f"{seconds(report.sla_seconds)} dead letters may be {number(jobs + depth if jobs else int(limit * share))}"
+        f"it holds {counted(depth, 'job')} and can start {number(limit)} within {seconds(report.sla_seconds)}, "
+        f"{percent(share)} of them replayed"
     )
-    return Room(jobs, pause, reason)
+    return Room(jobs, min(MOST_PAUSE_SECONDS, max(LEAST_PAUSE_SECONDS, pause)), reason)
+
+
+def queue_limit(report: QueueReport, queue: SLAQueueConfig) -> float:
+    """Jobs that may wait or run for each to start within the SLA.
+
+    The limit at which sends are refused; where none is, what the live workers can clear.
+    """
+    if report.queue_limit is not None:
+        return report.queue_limit
+    limit = admission.capacity_limit(
+        servers=report.servers or 0,
+        service_time=report.service_time,
+        service_scv=report.service_scv,
+        sla_seconds=report.sla_seconds,
+        percentile=report.percentile,
+        sojourn=report.sla_on == "sojourn",
+        worker_processes=report.workers or 0,
+        jobs_per_worker=queue.jobs_per_worker,
+    )
+    return limit.jobs + limit.servers

@@ -34,7 +34,10 @@ def queue() -> None:
 @options.queues_option("Only this queue; may be repeated. Default: all queues.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
 def list_queues(*, url: str | None, config_file: Path | None, queues: tuple[str, ...], as_json: bool) -> None:
-    """List queues: where their jobs are, how long the oldest has been ready, when the next delayed one is due."""
+    """List queues and where their jobs are.
+
+    With it, how long the oldest job has been ready, when the next delayed one is due, and whether the queue is paused.
+    """
     from littleq.cli import truth as show
 
     opened = session(url, config_file)
@@ -54,9 +57,10 @@ def list_queues(*, url: str | None, config_file: Path | None, queues: tuple[str,
 @options.connection_options
 @click.argument("queues", nargs=-1, required=True, metavar="QUEUE...")
 def pause(*, url: str | None, config_file: Path | None, queues: tuple[str, ...]) -> None:
-    """Hand out no more jobs of these queues, to any worker, until they are resumed.
+    """Hand out no more jobs of these queues.
 
-    What a worker holds already, running or prefetched, is finished; sends are admitted as ever.
+    At once, and to no worker, until they are resumed. What a worker holds already, running or prefetched, is finished;
+    sends are admitted as ever.
     """
     opened = session(url, config_file)
     controls = _controls(opened)
@@ -80,7 +84,7 @@ def resume(*, url: str | None, config_file: Path | None, queues: tuple[str, ...]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.argument("name", metavar="QUEUE")
 def delayed(*, url: str | None, config_file: Path | None, as_json: bool, name: str) -> None:
-    """Tell how many jobs of a queue are delayed, retries too, and when they are due."""
+    """Tell when the delayed jobs of a queue are due, retries too."""
     from littleq.cli import truth as show
 
     opened = session(url, config_file)
@@ -99,9 +103,10 @@ def delayed(*, url: str | None, config_file: Path | None, as_json: bool, name: s
 @click.option("--queue", "-q", "name", required=True, metavar="QUEUE", help="Where the jobs are delayed.")
 @click.argument("message_ids", nargs=-1, required=True, metavar="MESSAGE_ID...")
 def cancel(*, url: str | None, config_file: Path | None, name: str, message_ids: tuple[str, ...]) -> None:
-    """Take delayed jobs away for good, by the ids of their messages. They count as purged in `littleq audit`.
+    """Take delayed jobs away for good, by message id.
 
-    A job that is ready or running is not delayed (any more), and stays.
+    A pending retry has the id of the message that failed. They count as purged in `littleq audit`. A job that is ready
+    or running is not delayed (any more), and stays.
     """
     opened = session(url, config_file)
     schedule = _schedule(opened)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: The counts of a truth table, in the order of a job's life.
 STATES = ("ready", "in_flight", "delayed", "dead", "orphaned")
 
-#: Where one bin of due times ends and the next begins, in seconds from now, and in words. What is due within 0 s is ready,
-#: whether it has been moved to its queue yet or not.
+#: Where one bin of due times ends and the next begins, in seconds from now, and in words. What is due within 0 s
+#: is ready, whether it has been moved to its queue yet or not.
 DUE_BOUNDS = {
     0.0: "now",
     1.0: "1 s",
@@ -33,7 +33,7 @@ DUE_BOUNDS = {
     21600.0: "6 h",
     86400.0: "1 d",
     604800.0: "7 d",
-    math.inf: "later",
+    math.inf: "∞",
 }
 _BAR_WIDTH = 20
 
@@ -48,7 +48,9 @@ class DueBin:
 
     @property
     def words(self) -> str:
-        """`now to 1 s`, `1 s to 10 s`, …, `7 d to later`."""
+        """`now to 1 s`, `1 s to 10 s`, …, `after 7 d`."""
+        if self.high == math.inf:
+            return f"after {DUE_BOUNDS[self.low]}"
         return f"{DUE_BOUNDS[self.low]} to {DUE_BOUNDS[self.high]}"
 
     def record(self) -> dict[str, float | None]:
@@ -90,7 +92,7 @@ def print_queues(console: Console, tables: Sequence[TruthTable]) -> None:
         shown.add_column(head.replace("_", " "), justify="right", no_wrap=True)
     shown.add_column("paused", no_wrap=True)
     for table in tables:
-        about = {name: "~" for name in table.approximate if getattr(table, name)}
+        about = {name: "~" for name in table.approximate if getattr(table, name) is not None}
         cells = [about.get(state, "") + number(getattr(table, state)) for state in STATES]
         cells.append(about.get("oldest_age", "") + seconds(table.oldest_age))
         cells.append(about.get("next_due", "") + seconds(table.next_due))

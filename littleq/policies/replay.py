@@ -1,9 +1,9 @@
 """How many dead letters may go back to their queue now.
 
-A replayed job is never refused, so whoever replays holds back by himself: no more jobs than the queue starts within its SLA, and
-of those only the share that is open to what may be shed. The rest is left for first-time sends.
+A replayed job is never refused, so whoever replays holds back by himself: no more jobs than the queue starts within
+its SLA, and of those only the share that is open to what may be shed. The rest is left for first-time sends.
 
-Regimes: *idle*, up to the share at once; *busy*, one for each that leaves; *overloaded*, none until the queue has drained.
+Regimes: *idle*, up to the share at once; *busy*, one for each that leaves; *overloaded*, none until it has drained.
 Known weakness: the depth is looked at now and then, so sends of the moments between are not seen.
 """
 

@@ -115,7 +115,7 @@ def numbers(text: str) -> list[int]:
 
 def test_the_summary_adds_up_and_nothing_is_left(run: Run) -> None:
     assert run.end() == 0, run.said
-    assert run.left_nothing(), run.processes()
+    eventually(run.left_nothing, seconds=5, what="the end of all it started")
 
     jobs = {queue: dict(zip(JOBS, numbers(row), strict=True)) for queue, row in run.table("jobs ").items()}
     assert set(jobs) == {"realtime", "batch"}
@@ -158,7 +158,7 @@ def test_ctrl_c_sums_up_what_was_reached_and_leaves_nothing(run: Run) -> None:
     assert time.monotonic() - asked < 15
     assert "Traceback" not in run.said
     assert run.said.rstrip().endswith("Nothing is left running.")
-    assert run.left_nothing(), run.processes()
+    eventually(run.left_nothing, seconds=5, what="the end of all it started")
     assert {row.split()[2] for row in run.table("jobs ").values()} == {"0"}, "the burst did not come yet"
     assert run.said.count("✔ holds") == 2
 
@@ -168,7 +168,7 @@ def test_sigterm_while_it_starts_leaves_nothing(run: Run) -> None:
     time.sleep(0.5)
     run.process.terminate()
     assert run.end() == 143
-    assert run.left_nothing(), run.processes()
+    eventually(run.left_nothing, seconds=5, what="the end of all it started")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes by their environment")

@@ -120,7 +120,7 @@ class RedisBroker(DramatiqRedisBroker):
         self.own_scripts = {name: QuickScript(self.client, lua(*parts)) for name, parts in _SCRIPTS.items()}
         self.running = RunningJobs()
         survive_forks(self.running)
-        self._watches = watch
+        self._watched = watch
         self._start_afresh()
         self.add_middleware(self.running.middleware())
         survive_forks(self)
@@ -144,7 +144,7 @@ class RedisBroker(DramatiqRedisBroker):
         self._ids = Ids()
         self._desks: dict[str, Desk] = {}
         self._bells: redis.ConnectionPool | None = None
-        self.watch = Watch(self)
+        self.watch = Watch(self, spawns=self._watched)
 
     after_fork_in_child = _start_afresh
 
@@ -215,8 +215,7 @@ class RedisBroker(DramatiqRedisBroker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """A consumer of a queue, or of what plain Dramatiq processes put into its delay queue."""
-        if self._watches:
-            self.watch.start()
+        self.watch.start()  # done already, where a Worker consumes
         if queue_name.endswith(dq_name("")):
             return DelayConsumer(self, queue_name, timeout)
         return self.consumer_class(self, queue_name, prefetch, timeout)

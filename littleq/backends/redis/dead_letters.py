@@ -1,4 +1,7 @@
-"""The dead letters of a Redis broker: a sorted set of ids by time of death, a hash of messages (both Dramatiq's), an index."""
+"""The dead letters of a Redis broker.
+
+A sorted set of ids by time of death and a hash of messages, both as Dramatiq has them, and an index of our own.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +163,10 @@ class RedisDeadLetters:
 def _bounds(wanted: LetterFilter) -> tuple[Bound, Bound]:
     """From `since` and `until` to scores: whole milliseconds, the second one excluded."""
     since, until = wanted.get("since"), wanted.get("until")
-    return ("-inf" if since is None else _milliseconds(since), "+inf" if until is None else f"({_milliseconds(until)}")
+    return (
+        "-inf" if since is None else _milliseconds(since),
+        "+inf" if until is None else f"({_milliseconds(until)}",
+    )
 
 
 def _milliseconds(at: float) -> int:

@@ -1,12 +1,12 @@
 """The index of dead letters on a Redis-compatible server: by actor and by fingerprint, each in order of death.
 
-The keys are those of `letters.lua`, which adds and removes entries in the same step in which a letter comes or goes. What dies
-by other hands has no entry: letters of plain Dramatiq processes and of the stock broker's extension, and poison, which is set
-aside inside a script that cannot read it. Plain Dramatiq also takes letters away without a word to the index. So whoever asks
-for the index lets it be completed first:
+The keys are those of `letters.lua`, which adds and removes entries in the same step in which a letter comes or
+goes. What dies by other hands has no entry: letters of plain Dramatiq processes and of the stock broker's
+extension, and poison, which is set aside inside a script that cannot read it. Plain Dramatiq also takes letters
+away without a word to the index. So whoever asks for the index lets it be completed first:
 
-    prune      entries whose letter is gone are dropped. Two counts tell then how many letters have none: mostly 0
-    complete   newest first, since that is where they are, until none is missing: what has no entry is read and indexed
+    prune   entries whose letter is gone are dropped; two counts tell then how many letters have no entry
+    add     newest first, since that is where they are, until none is missing: what has no entry is read and indexed
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class LetterIndex:
         for page in pages(self._client, f"{self._namespace}:{queue}.XQ", newest_first=True):
             ids = [letter_id.decode() for letter_id, _ in page]
             known = cast("list[bytes | None]", self._client.hmget(self._key(queue, "index"), ids))
-            missing -= self._add(queue, [row for row, entry in zip(page, known, strict=True) if entry is None])
+            missing -= self._add(
+                queue, [row for row, entry in zip(page, known, strict=True) if entry is None]
+            )
             if missing <= 0:
                 return
 
@@ -89,7 +91,9 @@ class LetterIndex:
         arguments: list[Any] = [queue]
         for raw, died in rows:
             letter_id = raw.decode()
-            mark = marks.get(letter_id, _UNREADABLE)  # one without data; if it just left, the script lets it be
+            mark = marks.get(
+                letter_id, _UNREADABLE
+            )  # one without data; if it just left, the script lets it be
             arguments += (letter_id, died, mark.actor, mark.key)
         return int(self._index(keys=[self._namespace], args=arguments))
 
@@ -102,8 +106,8 @@ def pages(
 ) -> Iterator[list[Row]]:
     """A sorted set of letters, a page a round trip. One that goes meanwhile is passed over, one that comes is seen.
 
-    Pages go on from a score and not from a rank, which moves when letters are taken away. Of those that died in the same
-    millisecond the ones that were seen are remembered.
+    Pages go on from a score and not from a rank, which moves when letters are taken away. Of those that died in
+    the same millisecond the ones that were seen are remembered.
     """
     seen: set[bytes] = set()
     start = high if newest_first else low

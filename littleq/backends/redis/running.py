@@ -17,7 +17,7 @@ from dramatiq import Middleware
 from littleq import job
 
 if TYPE_CHECKING:
-    from dramatiq import Broker
+    from dramatiq import Broker, Worker
     from dramatiq.broker import MessageProxy
 
 #: Jobs that can be written down at a time (worker threads of a process), and bytes for the name of each.
@@ -76,8 +76,13 @@ def ids_in(memory: bytes) -> list[str]:
 
 
 class _WriteDown(Middleware):
+    """The broker's own middleware: the watcher starts before the first consumer, and knows what runs."""
+
     def __init__(self, running: RunningJobs) -> None:
         self._running = running
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        broker.watch.start()  # type: ignore[attr-defined]
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         self._running.began(message)

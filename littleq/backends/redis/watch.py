@@ -40,11 +40,11 @@ LEAVE_SECONDS = 5.0
 class Watch:
     """One per broker and process; started by the first consumer."""
 
-    def __init__(self, broker: RedisBroker) -> None:
+    def __init__(self, broker: RedisBroker, *, spawns: bool = True) -> None:
         self.logger = get_logger(__name__, type(self))
         self._broker = weakref.ref(broker)
         self._process: subprocess.Popen[bytes] | None = None
-        self._failed = False
+        self._failed = not spawns
         self._lock = threading.Lock()
         self.interval = min(1.0, broker.heartbeat_timeout / 1000 / BEATS)
         self._background = Background("littleq-watch", self.interval, self._look)

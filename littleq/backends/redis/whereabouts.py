@@ -1,7 +1,8 @@
 """Where replayed jobs are on a Redis-compatible server.
 
-A replayed job keeps the id of its letter until it is retried: a retry has a new id. While our broker holds it in the schedule it
-is found there by its message id; once it is due again, and wherever a plain Dramatiq process put it, only a scan finds it.
+A replayed job keeps the id of its letter until it is retried: a retry has a new id. While our broker has it in the
+schedule it is found there by its message id; once it is due, and wherever Dramatiq's own broker put it, only a scan
+finds it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def by_id(
         name = letter.message_id
         pipe.hexists(f"{prefix}.msgs", letter.letter_id)
         pipe.hexists(f"{prefix}.DQ.msgs", letter.letter_id)
-        pipe.zrangebylex(f"littleq:{namespace}:{queue}:schedule:ids", f"[{name}.", f"({name}/", start=0, num=1)
+        pipe.zrangebylex(
+            f"littleq:{namespace}:{queue}:schedule:ids", f"[{name}.", f"({name}/", start=0, num=1
+        )
         pipe.zscore(f"{prefix}.XQ", letter.letter_id)
     answers = iter(pipe.execute() if letters else ())
     found: dict[str, Whereabouts] = {}
@@ -35,7 +38,13 @@ def by_id(
         letters, answers, answers, answers, answers, strict=True
     ):
         found[letter.letter_id] = (
-            "queued" if queued else "delayed" if delayed or retried else "dead" if died is not None else "gone"
+            "queued"
+            if queued
+            else "delayed"
+            if delayed or retried
+            else "dead"
+            if died is not None
+            else "gone"
         )
     return found
 

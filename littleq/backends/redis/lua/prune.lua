@@ -4,10 +4,10 @@
 -- there may be more to drop.
 --
 -- Whoever is not ours (plain Dramatiq) takes letters away oldest first, or all at once: what it took stands first in the sorted
--- set of its actor. An index that holds more than there is after that was damaged by hand: it is made anew.
+-- set of its actor. Where more is wrong than that (somebody's own hand, or a clock that was ahead), the index is made anew.
 
 local namespace, queue, most = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local letters, dropped = namespace .. ":" .. queue .. ".XQ", 0
+local letters, dropped, is_sound = namespace .. ":" .. queue .. ".XQ", 0, true
 for _, actor in ipairs(redis.call("SMEMBERS", dead_key(namespace, queue, "actors"))) do
     local by_actor = dead_key(namespace, queue, actor .. ":by_actor")
     while true do
@@ -21,10 +21,12 @@ for _, actor in ipairs(redis.call("SMEMBERS", dead_key(namespace, queue, "actors
         forget_letter(namespace, queue, id)
         dropped = dropped + 1
     end
+    local last = redis.call("ZRANGE", by_actor, -1, -1)[1]
+    is_sound = is_sound and (not last or redis.call("ZSCORE", letters, last))
 end
 local dead = redis.call("ZCARD", letters)
 local indexed = redis.call("HLEN", dead_key(namespace, queue, "index"))
-if indexed > dead then
+if indexed > dead or not is_sound then
     forget_all_letters(namespace, queue)
     indexed = 0
 end

@@ -59,8 +59,6 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 BATCH = 500
 #: Jobs of plain Dramatiq's delay queue that are adopted by one round trip.
 ADOPT_AT_ONCE = 100
-#: Most jobs that one fetch brings, as a share of the prefetch: the rest is there for workers that wait too.
-FETCH_SHARE = 0.5
 
 
 class RedisBroker(DramatiqRedisBroker):
@@ -317,11 +315,18 @@ class RedisBroker(DramatiqRedisBroker):
         """Take the delayed jobs of a message id away, its pending retry too; how many. They count as purged."""
         return int(self._run("cancel", [queue_name, message_id]))
 
-    def beat(self, *, gone: str = "", alive: bool = True) -> tuple[int, int]:
-        """Give a sign of life, and bring back what dead workers held; how many jobs, how many were poison."""
-        running = self.running.ids() if alive else []
-        args = [self.broker_id if alive else "", gone, self.heartbeat_timeout, self.deliveries_json()]
-        back, poison = self._run("beat", [*args, "1" if running else "", *running])
+    def beat(self) -> tuple[int, int]:
+        """Give a sign of life, and bring back what silent workers held; how many jobs, and how many were poison."""
+        running = self.running.ids()
+        return self._beat(self.broker_id, "", self.heartbeat_timeout, running)
+
+    def bury(self, worker: str, running: Sequence[str] = ()) -> tuple[int, int]:
+        """Bring back what a worker held that is known to be dead. `running`: its jobs that ran; none: not known."""
+        return self._beat("", worker, self.heartbeat_timeout, running)
+
+    def _beat(self, alive: str, gone: str, timeout: int, running: Sequence[str]) -> tuple[int, int]:
+        args = [alive, gone, timeout, self.deliveries_json(), "1" if running else "", *running]
+        back, poison = self._run("beat", args)
         return int(back), int(poison)
 
     def deliveries_json(self) -> str:

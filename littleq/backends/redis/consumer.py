@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,9 @@ class RedisConsumer(Consumer):
         self._in_doubt = True  # the server may think that we hold more than we do
         self._room = threading.Event()
         self._wanted = -1  # number of running jobs at which `_room` is set; -1: nobody waits
-        at_process_exit(self._flush)
+        me = weakref.ref(self)  # a consumer that nobody closed may go with its broker
+        self._at_exit = lambda: (consumer := me()) and consumer._flush()
+        at_process_exit(self._at_exit)
 
     @property
     def outstanding_message_count(self) -> int:
@@ -140,7 +143,7 @@ class RedisConsumer(Consumer):
 
     def close(self) -> None:
         """What was fetched and not handed out goes back now, and what is done is said."""
-        not_at_process_exit(self._flush)
+        not_at_process_exit(self._at_exit)
         self._desk.expect_fetch(certain=False)
         self._bell.close()
         try:
@@ -191,7 +194,8 @@ class RedisConsumer(Consumer):
 
     def _fetch(self) -> float:
         """One round trip: acks go, jobs come. How long to wait if none came, in seconds."""
-        free = self.prefetch - len(self._desk.running)
+        # Half of the prefetch at most: the rest is left for another worker that has been woken too.
+        free = min(self.prefetch - len(self._desk.running), (self.prefetch + 1) // 2)
         patience = min(self.timeout / 1000, LONGEST_WAIT_SECONDS) if free > 0 else 0.0
         acks = self._desk.take()
         try:

@@ -19,6 +19,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import redis
 from dramatiq.logging import get_logger
 
 from littleq.backends.redis import watcher
@@ -81,7 +82,8 @@ class Watch:
             self.logger.warning("The watcher ended with status %d; it is started again.", self._process.returncode)
             self._spawn()
         if self._process is None:
-            broker.beat()
+            with suppress(redis.RedisError):  # the server is away: the consumers say so
+                broker.beat()
 
     def _spawn(self) -> None:
         broker = self._broker()

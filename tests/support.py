@@ -13,10 +13,11 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq import Worker
-from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.redis import RedisBroker as DramatiqRedisBroker
 
 from littleq.backends import backend_for
 from littleq.backends.base import TruthTable
+from littleq.backends.redis.broker import RedisBroker
 from littleq.backends.redis.urls import redis_client
 from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.memory import MemoryLedger
@@ -38,16 +39,19 @@ def eventually(check: Callable[[], Any], seconds: float = 20.0, what: str = "it"
 
 
 class App:
-    """One RedisBroker with the stack, as one process of a fleet would have it."""
+    """One of Dramatiq's RedisBrokers with the stack, as one process of a fleet would have it."""
 
     def __init__(self, url: str, config: Config, **broker_options: Any) -> None:
-        # Every command does maintenance: what Dramatiq does by chance happens at once.
-        broker_options = {"maintenance_chance": 1_000_000, **broker_options}
-        self.broker = RedisBroker(client=redis_client(url), **broker_options)
+        self.broker = self.make_broker(url, **broker_options)
         install(self.broker, config, ledger=MemoryLedger())
         dramatiq.set_broker(self.broker)
         self.backend = backend_for(self.broker)
         self.workers: list[Worker] = []
+
+    def make_broker(self, url: str, **broker_options: Any) -> DramatiqRedisBroker:
+        # Every command does maintenance: what Dramatiq does by chance happens at once.
+        broker_options = {"maintenance_chance": 1_000_000, **broker_options}
+        return DramatiqRedisBroker(client=redis_client(url), **broker_options)
 
     def actor(self, fn: Callable[..., Any], **options: Any) -> Any:
         return dramatiq.actor(fn, broker=self.broker, **options)  # type: ignore[call-overload]
@@ -76,6 +80,40 @@ class App:
         for worker in self.workers:
             worker.stop()
         self.broker.littleq_gate.admission.recorder.close()  # type: ignore[attr-defined]
+        self.broker.close()
+
+
+class OurApp(App):
+    """The same with LittleQ's RedisBroker."""
+
+    def make_broker(self, url: str, **broker_options: Any) -> DramatiqRedisBroker:
+        return RedisBroker(client=redis_client(url), **{"watch": False, **broker_options})
+
+    @property
+    def client(self) -> Any:
+        return self.broker.client
+
+    def calls(self, command: str) -> int:
+        """How often the server has run a command."""
+        found = self.client.info("commandstats").get(f"cmdstat_{command}", {})
+        return int(found.get("calls", 0))
+
+    def until(self, check: Callable[[], Any], seconds: float = 20.0) -> Any:
+        return eventually(check, seconds, what="that")
+
+
+@pytest.fixture
+def our_app(valkey_url: str, redis_client: Any) -> Iterator[Callable[..., OurApp]]:
+    made: list[OurApp] = []
+
+    def make(*queues: SLAQueueConfig, **options: Any) -> OurApp:
+        config = Config(url=valkey_url, queues={queue.name: queue for queue in queues})
+        made.append(OurApp(valkey_url, config, **options))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.close()
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The blocking wait of an idle consumer: one connection with one BLPOP that stays asked.
 
-The BLPOP is not tied to one wait: a wait that ends without an answer leaves it standing, and the next one goes on with it. So
-a wait can end on time (the server ends a BLPOP only when it looks at its timers, up to 100 ms late), and an idle consumer asks
-every half a minute rather than every second.
+The BLPOP is not tied to one wait: a wait that ends without an answer leaves it standing, and the next one goes on with
+it. So a wait can end on time (the server ends a BLPOP only when it looks at its timers, up to 100 ms late), and an idle
+consumer asks every half a minute rather than every second.
+
+A bell that was cut off without a word costs no job, for its consumer looks once a second all the same.
 """
 
 from __future__ import annotations
@@ -44,10 +46,7 @@ class Bell:
             if not self._connection.can_read(timeout=seconds):
                 return False
             rang = self._connection.read_response() is not None
-        except redis.ResponseError:  # an answer all the same
-            self._asked_at = None
-            raise
-        except BaseException:
+        except BaseException:  # whatever the server said: one that was demoted is never asked again
             self.close()
             raise
         self._asked_at = None

@@ -38,6 +38,7 @@ from littleq.backends.redis.sending import Ids, arguments, named, ready_form, re
 from littleq.backends.redis.urls import redis_client, sibling
 from littleq.backends.redis.watch import Watch
 from littleq.background import survive_forks
+from littleq.config.models import DEFAULT_HEARTBEAT_TIMEOUT_SECONDS, DEFAULT_MAX_DELIVERIES
 from littleq.dead_letters import fingerprint
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ if TYPE_CHECKING:
     from littleq.config import Config
 
 #: A worker not heard of for this long is dead, in milliseconds (Dramatiq: 60 s).
-HEARTBEAT_TIMEOUT_MS = 15_000
-#: Jobs whose workers died so often are poison. Celery has no such bound, SQS users choose 3 to 10.
-MAX_DELIVERIES = 5
+HEARTBEAT_TIMEOUT_MS = round(DEFAULT_HEARTBEAT_TIMEOUT_SECONDS * 1000)
 #: Dead letters are kept until purged; plain Dramatiq forgets them after this many milliseconds: a century.
 KEEP_DEAD_MS = 100 * 365 * 86_400_000
 #: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a thread for ever.
@@ -91,7 +90,7 @@ class RedisBroker(DramatiqRedisBroker):
         heartbeat_timeout: int = HEARTBEAT_TIMEOUT_MS,
         dead_message_ttl: int = KEEP_DEAD_MS,
         client: redis.Redis | None = None,
-        max_deliveries: int = MAX_DELIVERIES,
+        max_deliveries: int = DEFAULT_MAX_DELIVERIES,
         watch: bool = True,
         **parameters: Any,
     ) -> None:

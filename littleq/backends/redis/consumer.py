@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -26,7 +26,7 @@ from dramatiq.logging import get_logger
 from littleq import job
 from littleq.backends.base import Sending
 from littleq.backends.redis.bell import Bell
-from littleq.backends.redis.outages import in_dramatiqs_words, is_transient
+from littleq.backends.redis.outages import Outage, in_dramatiqs_words, wrong_keys
 from littleq.backends.redis.sending import ready_form
 from littleq.background import at_process_exit, not_at_process_exit
 
@@ -37,42 +37,9 @@ if TYPE_CHECKING:
 LONGEST_WAIT_SECONDS = 1.0
 #: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
 GATHER_SECONDS = 0.002
-#: Pauses between two attempts while the server is away, in seconds: the first, and the longest.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
-
-
-class _Outage:
-    """Pauses that grow while the server is away, and one line in the log when it goes and when it is back."""
-
-    def __init__(self, logger: Any, queue_name: str) -> None:
-        self._logger, self._queue_name = logger, queue_name
-        self._since: float | None = None
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def goes_on(self, error: redis.RedisError, longest: float) -> None:
-        """Log the first error of an outage, and pause."""
-        if self._since is None:
-            self._since = time.monotonic()
-            if is_transient(error):
-                self._logger.warning(
-                    "Queue %r: the server is away (%s: %s); trying again with growing pauses.",
-                    *(self._queue_name, type(error).__name__, error),
-                )
-            else:
-                self._logger.error(
-                    "Queue %r cannot be consumed: the server says %s. Look at the keys of this queue, and at the rights "
-                    "of this user; trying again with growing pauses.",
-                    *(self._queue_name, error),
-                )
-        time.sleep(min(longest, self._pause * random.uniform(0.5, 1.0)))
-        self._pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pause)
-
-    def is_over(self) -> None:
-        if self._since is not None:
-            self._logger.warning(
-                "Queue %r: the server is back after %.1f s.", self._queue_name, time.monotonic() - self._since
-            )
-            self._since, self._pause = None, FIRST_PAUSE_SECONDS
+#: How often a consumer compares what it holds with what the server thinks, in seconds: a request that the network delivered
+#: late may have fetched jobs for nobody.
+LIMBO_SECONDS = 15.0
 
 
 class RedisConsumer(Consumer):
@@ -88,13 +55,20 @@ class RedisConsumer(Consumer):
         self._desk.running &= self._desk.held  # of the consumer before this one
         self._cache: deque[tuple[str, Message[Any]]] = deque()
         self._bell = Bell(broker.bells, broker.wake_key(queue_name))
-        self._outage = _Outage(self.logger, queue_name)
-        self._in_doubt = True  # the server may think that we hold more than we do
+        keys = partial(wrong_keys, broker.client, broker.namespace, queue_name)
+        self._outage = Outage(self.logger, queue_name, keys)
+        self._compare_at = 0.0  # when to look whether the server thinks that we hold more than we do
         self._room = threading.Event()
         self._wanted = -1  # number of running jobs at which `_room` is set; -1: nobody waits
         me = weakref.ref(self)  # a consumer that nobody closed may go with its broker
-        self._at_exit = lambda: (consumer := me()) and consumer._flush()
-        at_process_exit(self._at_exit)
+
+        def flush() -> None:
+            consumer = me()
+            if consumer is not None:
+                consumer._flush()
+
+        self._at_exit = flush
+        at_process_exit(flush)
 
     @property
     def outstanding_message_count(self) -> int:
@@ -172,7 +146,7 @@ class RedisConsumer(Consumer):
         self._desk.expect_fetch(certain=True)
         if self._wait_for_room():
             try:
-                if self._in_doubt:
+                if time.monotonic() >= self._compare_at:
                     self._leave_limbo()
                 wait = self._fetch()
                 self._outage.is_over()
@@ -184,8 +158,8 @@ class RedisConsumer(Consumer):
                     self._bell.wait(wait)
                 return False
             except redis.RedisError as error:
-                self._in_doubt = True
-                self._desk.expect_fetch(certain=False)
+                self._compare_at = 0.0
+                self._bell.close()  # it may be cut off, or at a server that was demoted
                 self._outage.goes_on(error, longest=max(self.timeout, 100) / 1000)
                 return False
         if self._desk.expect_fetch(certain=False):
@@ -249,9 +223,10 @@ class RedisConsumer(Consumer):
             self.broker.fetch(self.queue_name, 0, 0, acks)
         except redis.RedisError as error:
             self._desk.keep(acks)
-            self.logger.warning(
-                "Queue %r: %d acks wait for the server (%s).", self.queue_name, len(acks), type(error).__name__
-            )
+            if not self._outage.is_on:
+                self.logger.warning(
+                    "Queue %r: %d acks wait for the server (%s).", self.queue_name, len(acks), type(error).__name__
+                )
         except BaseException:
             self._desk.keep(acks)
             raise
@@ -263,7 +238,7 @@ class RedisConsumer(Consumer):
         lost = self.broker.give_back(self.queue_name, "others", list(self._desk.held))
         if lost:
             self.logger.warning("Queue %r: %d fetched jobs never came; they go back.", self.queue_name, lost)
-        self._in_doubt = False
+        self._compare_at = time.monotonic() + LIMBO_SECONDS
 
     def _wait_for_room(self) -> bool:
         """Whether a job more may be fetched; waits for that as long as an idle consumer would."""
@@ -300,7 +275,7 @@ class DelayConsumer(Consumer):
         self.broker = broker
         self.queue_name = q_name(queue_name)
         self.timeout = timeout
-        self._outage = _Outage(self.logger, queue_name)
+        self._outage = Outage(self.logger, queue_name, aloud=False)
 
     def __next__(self) -> None:
         pause = min(self.timeout / 1000, LONGEST_WAIT_SECONDS)

@@ -15,7 +15,7 @@ from dramatiq import Message
 
 from littleq import job
 from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
-from littleq.backends.redis.letter_index import PAGE, Bound, LetterIndex, Row, pages
+from littleq.backends.redis.letter_index import STEP, Bound, LetterIndex, Row, pages
 from littleq.backends.redis.scripts import lua
 from littleq.backends.redis.whereabouts import by_id, by_message_id
 from littleq.backends.replay import fresh_options
@@ -97,16 +97,16 @@ class RedisDeadLetters:
 
     def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
         purged, ids = 0, iter(letter_ids)
-        while page := list(islice(ids, PAGE)):
+        while page := list(islice(ids, STEP)):
             purged += int(self._purge(keys=[self._namespace], args=[queue, *page]))
         return purged
 
     def expire(self, queue: str, older_than_seconds: float) -> int:
         expired, keep_ms = 0, math.ceil(older_than_seconds * 1000)
         while True:
-            page = int(self._expire(keys=[self._namespace], args=[queue, keep_ms, PAGE]))
+            page = int(self._expire(keys=[self._namespace], args=[queue, keep_ms, STEP]))
             expired += page
-            if page < PAGE:
+            if page < STEP:
                 return expired
 
     def _find(self, queue: str, wanted: LetterFilter) -> str | None:

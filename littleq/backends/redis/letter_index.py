@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from littleq.backends.base import DeadLetter
 
-#: Letters read, indexed or deleted per round trip.
+#: Letters read per round trip.
 PAGE = 500
+#: Letters indexed or deleted by one call of a script: jobs wait for about a millisecond meanwhile.
+STEP = 100
 
 Row = tuple[bytes, float]  # a letter's id, and when it died (ms)
 Bound = str | float  # of times of death in ms, as ZRANGEBYSCORE takes it: "-inf", 5.0, "(5.0"
@@ -72,7 +74,7 @@ class LetterIndex:
         """Let the index hold exactly the letters that are dead now."""
         missing = -1
         while missing < 0:
-            missing = int(self._prune(keys=[self._namespace], args=[queue, PAGE]))
+            missing = int(self._prune(keys=[self._namespace], args=[queue, STEP]))
         if missing == 0:
             return
         for page in pages(self._client, f"{self._namespace}:{queue}.XQ", newest_first=True):
@@ -85,17 +87,19 @@ class LetterIndex:
                 return
 
     def _add(self, queue: str, rows: list[Row]) -> int:
-        if not rows:
-            return 0
+        """Index these letters, as far as they are still there; how many that were."""
         marks = {letter.letter_id: fingerprint(letter) for letter in self._read(queue, rows)}
-        arguments: list[Any] = [queue]
-        for raw, died in rows:
-            letter_id = raw.decode()
-            mark = marks.get(
-                letter_id, _UNREADABLE
-            )  # one without data; if it just left, the script lets it be
-            arguments += (letter_id, died, mark.actor, mark.key)
-        return int(self._index(keys=[self._namespace], args=arguments))
+        added = 0
+        for first in range(0, len(rows), STEP):
+            arguments: list[Any] = [queue]
+            for raw, died in rows[first : first + STEP]:
+                letter_id = raw.decode()
+                mark = marks.get(
+                    letter_id, _UNREADABLE
+                )  # one without data; if it just left, the script lets it be
+                arguments += (letter_id, died, mark.actor, mark.key)
+            added += int(self._index(keys=[self._namespace], args=arguments))
+        return added
 
     def _key(self, queue: str, name: str) -> str:
         return f"littleq:{self._namespace}:{queue}:dead:{name}"

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import redis
 
+from littleq.backends.redis.outages import unpacked
 from littleq.background import survive_forks
 
 #: Connections kept at most between two calls, and the size of a pool from which so many may be borrowed.
@@ -40,10 +42,25 @@ class QuickScript:
         """Run the script.
 
         Raises:
-            redis.RedisError: as redis-py's `Script`.
+            redis.RedisError: as redis-py's `Script`; what a command in the script met, as Redis 7 reports it.
         """
-        if not self._is_pooled:
+        try:
+            if not self._is_pooled:
+                return self._script(keys=keys, args=args)
+            return self._try(keys, args)
+        except redis.ResponseError as error:
+            said = unpacked(error)
+            if not isinstance(said, redis.exceptions.ReadOnlyError) or not self._is_pooled:
+                raise said from None
+        # The server was demoted and has done nothing: its name may mean another one by now.
+        self._start_afresh()
+        try:
             return self._script(keys=keys, args=args)
+        except redis.ResponseError as error:
+            self._start_afresh()
+            raise unpacked(error) from None
+
+    def _try(self, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -51,32 +68,41 @@ class QuickScript:
         try:
             connection.send_command("EVALSHA", self._script.sha, len(keys), *keys, *args)
             answer = connection.read_response()
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError) as error:
-            self._pool.release(connection)  # it has closed itself where it had to
+        except redis.exceptions.NoScriptError:
+            self._pool.release(connection)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            self._give_up(connection)
+            self._start_afresh()  # what was cut off without a word takes a time-out each to notice
             if isinstance(error, redis.TimeoutError) and not _repeats(connection, error):
                 raise  # the server may still run it: the client's rule is to leave that in doubt
-            return self._script(keys=keys, args=args)
-        except redis.exceptions.ReadOnlyError:
-            # The server was demoted: its name may mean another one by now.
-            connection.disconnect()
-            self._pool.release(connection)
-            raise
         except redis.ResponseError:
             self._give_back(connection)
             raise
         except BaseException:
             # Cut off half-way, by a time limit say: this answer must not meet the next question.
-            connection.disconnect()
-            self._pool.release(connection)
+            self._give_up(connection)
             raise
-        self._give_back(connection)
-        return answer
+        else:
+            self._give_back(connection)
+            return answer
+        return self._script(keys=keys, args=args)
 
     def _give_back(self, connection: Any) -> None:
         if len(self._idle) < self._keep:
             self._idle.append(connection)
         else:
             self._pool.release(connection)
+
+    def _give_up(self, connection: Any) -> None:
+        connection.disconnect()  # redis-py does not always: a Sentinel's keeps a socket whose answer is late
+        self._pool.release(connection)
+
+    def _start_afresh(self) -> None:
+        """Close what nobody uses right now: the next call connects, and asks for the server's address, anew."""
+        with suppress(IndexError):
+            while True:
+                self._give_up(self._idle.pop())
+        self._pool.disconnect(inuse_connections=False)
 
 
 def _repeats(connection: Any, error: Exception) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
-from littleq.backends.base import Accounts, DeadLetter, TruthTable
+from littleq.backends.base import Accounts, DeadLetter, LetterFilter, TruthTable, Whereabouts
 from littleq.cli.options import Session
 from littleq.config import Config
+from littleq.dead_letters import Group, grouped, passes
+from littleq.ledger.memory import MemoryLedger
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "/srv/app/shop/mail.py", line 12, in send\n    1/0'
 
@@ -71,21 +73,49 @@ class FakeInspector:
 
 @dataclass
 class FakeStore:
-    """Dead letters in a list; a replayed one is handed to `on_replay`, which may let it die again."""
+    """Dead letters in a list; a replayed one is handed to `on_replay`, which may let it die again.
+
+    Attributes:
+        counts: whether it can tell how many there are.
+        places: where replayed jobs are, by letter id; done unless said otherwise.
+        hidden: the same, found by a search only.
+        clock: the time by which `now` goes.
+    """
 
     dead: list[DeadLetter] = field(default_factory=list)
     replayed: list[str] = field(default_factory=list)
     on_replay: Callable[[DeadLetter], None] = lambda _: None
+    counts: bool = True
+    places: dict[str, Whereabouts] = field(default_factory=dict)
+    hidden: dict[str, Whereabouts] = field(default_factory=dict)
+    searches: int = 0
+    clock: float = 1_800_000_000.0
 
-    def letters(self, queue: str) -> Iterator[DeadLetter]:
+    def now(self) -> float:
+        return self.clock
+
+    def letters(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[DeadLetter]:
         at = 0.0
         while True:
-            later = [letter for letter in self.dead if letter.queue == queue and letter.died_at > at]
+            later = [
+                letter
+                for letter in self.dead
+                if letter.queue == queue and letter.died_at > at and passes(letter, wanted)
+            ]
             if not later:
                 return
             first = min(later, key=lambda letter: letter.died_at)
             at = first.died_at
             yield first
+
+    def letter_ids(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[str]:
+        return (letter.letter_id for letter in self.letters(queue, **wanted))
+
+    def count(self, queue: str, **wanted: Unpack[LetterFilter]) -> int | None:
+        return sum(1 for _ in self.letters(queue, **wanted)) if self.counts else None
+
+    def groups(self, queue: str, **wanted: Unpack[LetterFilter]) -> Sequence[Group]:
+        return grouped(self.letters(queue, **wanted))
 
     def get(self, queue: str, letter_id: str) -> DeadLetter | None:
         found = (letter for letter in self.dead if (letter.queue, letter.letter_id) == (queue, letter_id))
@@ -100,6 +130,13 @@ class FakeStore:
         self.on_replay(letter)
         return True
 
+    def whereabouts(
+        self, queue: str, letters: Collection[DeadLetter], *, thorough: bool = False
+    ) -> Mapping[str, Whereabouts]:
+        self.searches += thorough
+        known = {**self.hidden, **self.places} if thorough else self.places
+        return {letter.letter_id: known.get(letter.letter_id, "gone") for letter in letters}
+
     def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
         wanted = set(letter_ids)
         before = len(self.dead)
@@ -107,6 +144,9 @@ class FakeStore:
             letter for letter in self.dead if letter.queue != queue or letter.letter_id not in wanted
         ]
         return before - len(self.dead)
+
+    def expire(self, queue: str, older_than_seconds: float) -> int:
+        return self.purge(queue, list(self.letter_ids(queue, until=self.clock - older_than_seconds)))
 
 
 @dataclass
@@ -165,10 +205,19 @@ class FakeBackend:
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     """The backend that every command finds."""
     fake = FakeBackend()
-    opened = Session(Config(url="stub://"), None, fake, None)  # type: ignore[arg-type]
+    opened = Session(Config(url="stub://"), None, fake, MemoryLedger())  # type: ignore[arg-type]
     for module in ("audit", "queue", "selection"):
         monkeypatch.setattr(f"littleq.cli.{module}.session", lambda *_: opened)
     return fake
+
+
+@pytest.fixture
+def two_accidents(backend: FakeBackend) -> tuple[DeadLetter, ...]:
+    """Three letters of `send` in mail, one of `fetch` in batch."""
+    other = {"queue": "batch", "actor": "fetch", "death": {"reason": "poison", "attempts": 1}}
+    letters = (*(make_letter(number) for number in range(3)), make_letter(3, **other))
+    backend.bury(*letters)
+    return letters
 
 
 @dataclass

@@ -5,25 +5,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from littleq.backends.base import DeadLetter, TruthTable
+from littleq.backends.base import DeadLetter
 from littleq.dead_letters import fingerprint
 
 Littleq = Callable[..., Any]
 Make = Callable[..., DeadLetter]
-
-
-@pytest.fixture
-def two_accidents(backend: Any, make_letter: Make) -> tuple[DeadLetter, ...]:
-    """Three letters of `send` in mail, one of `fetch` in batch."""
-    other = {"queue": "batch", "actor": "fetch", "death": {"reason": "poison", "attempts": 1}}
-    letters = (*(make_letter(number) for number in range(3)), make_letter(3, **other))
-    backend.bury(*letters)
-    return letters
 
 
 def test_list_is_oldest_first_and_counts(littleq: Littleq, two_accidents: tuple[DeadLetter, ...]) -> None:
@@ -95,83 +85,6 @@ def test_show_of_a_letter_that_is_not_there_exits_with_1(littleq: Littleq, backe
     answer = littleq("dlq", "show", "nothing")
     assert (answer.code, answer.out) == (1, "")
     assert "not (or no longer) in any queue: nothing." in answer.err
-
-
-def test_replay_of_named_letters(
-    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
-) -> None:
-    answer = littleq("dlq", "replay", "letter-1", "letter-3", "gone", "--rate", "1000/s")
-    assert answer.out == "2 dead letters replayed.\n"
-    assert answer.code == 1
-    assert "gone" in answer.err
-    assert backend.dead_letters.replayed == ["letter-1", "letter-3"]
-
-
-def test_replay_all_passes_the_filters(
-    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
-) -> None:
-    assert littleq("dlq", "replay", "--all", "--actor", "fetch").out == "1 dead letter replayed.\n"
-    assert backend.dead_letters.replayed == ["letter-3"]
-
-
-def test_a_dry_run_replays_nothing(
-    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
-) -> None:
-    answer = littleq("dlq", "replay", "--all", "--dry-run")
-    assert answer.out.endswith("4 dead letters would be replayed.\n")
-    assert "letter-2" in answer.out
-    assert backend.dead_letters.replayed == []
-
-
-def test_a_letter_that_dies_again_at_once_is_not_replayed_for_ever(
-    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
-) -> None:
-    """It comes back with another id and a later death, at the end of the list that is being read."""
-    store, deaths = backend.dead_letters, iter(range(1000))
-
-    def die_again(letter: DeadLetter) -> None:
-        number = next(deaths)
-        store.dead.append(replace(letter, letter_id=f"again-{number}", died_at=2e9 + number))
-
-    store.on_replay = die_again
-    backend.inspector.tables["mail"] = [TruthTable("mail", dead=1000, approximate=frozenset({"dead"}))]
-    answer = littleq("dlq", "replay", "--all", "--queue", "mail", "--rate", "1000/s")
-    assert answer.out == "3 dead letters replayed.\n"
-    assert store.replayed == ["letter-0", "letter-1", "letter-2"]
-
-
-def test_a_job_that_dies_for_the_first_time_meanwhile_is_left_alone(
-    littleq: Littleq, backend: Any, make_letter: Make, two_accidents: tuple[DeadLetter, ...]
-) -> None:
-    store = backend.dead_letters
-    store.on_replay = lambda _: store.dead.append(make_letter(100 + len(store.dead), died_at=2e9))
-    assert (
-        littleq("dlq", "replay", "--all", "-q", "mail", "--rate", "1000").out == "3 dead letters replayed.\n"
-    )
-
-
-def test_a_replay_is_paced(
-    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("littleq.cli.dlq.time.sleep", slept.append)
-    monkeypatch.setattr("littleq.cli.dlq.time.monotonic", lambda: 100.0)
-    littleq("dlq", "replay", "--all", "--rate", "4/s")
-    assert slept == [0.0, 0.25, 0.5, 0.75]
-
-
-def test_what_was_replayed_before_the_server_went_away_is_counted(
-    littleq: Littleq, backend: Any, two_accidents: tuple[DeadLetter, ...]
-) -> None:
-    def fail(letter: DeadLetter) -> None:
-        if letter.letter_id == "letter-1":
-            raise ConnectionError("gone")
-
-    backend.dead_letters.on_replay = fail
-    answer = littleq("dlq", "replay", "--all", "-q", "mail", "--rate", "1000")
-    assert answer.code == 2
-    assert answer.out == "1 dead letter replayed.\n"
-    assert "The server cannot be used (gone)" in answer.err
 
 
 @pytest.mark.parametrize("command", ["replay", "purge"])

@@ -66,6 +66,13 @@ def test_list_json_is_one_object_a_line(littleq: Littleq, two_queues: Any) -> No
     assert (batch["oldest_age"], batch["next_due"], batch["paused"]) == (None, None, False)
 
 
+def test_list_marks_what_is_not_exact(littleq: Littleq, two_queues: Any) -> None:
+    """A 0 as well: there may be jobs."""
+    inexact = frozenset({"ready", "delayed", "oldest_age"})
+    two_queues.inspector.tables = {"q": [TruthTable("q", ready=5, approximate=inexact)]}
+    assert " ".join(littleq("queue", "list").out.splitlines()[1].split()) == "q ~5 0 ~0 0 0 – – no"
+
+
 def test_list_can_be_asked_for_some(littleq: Littleq, two_queues: Any) -> None:
     lines = littleq("queue", "list", "--json", "-q", "batch").out.splitlines()
     assert [json.loads(line)["queue"] for line in lines] == ["batch"]
@@ -174,7 +181,7 @@ def test_delayed_is_a_histogram_of_due_times(littleq: Littleq, two_queues: Any) 
         "1 h to 6 h": 0,
         "6 h to 1 d": 0,
         "1 d to 7 d": 0,
-        "7 d to later": 1,
+        "after 7 d": 1,
     }
     assert rows[1].endswith("████████░░░░░░░░░░░░")
     assert rows[3].endswith("░" * 20)
@@ -202,7 +209,10 @@ def test_what_is_due_is_not_delayed_even_before_it_is_moved(littleq: Littleq, tw
     assert littleq("queue", "delayed", "realtime").out == "realtime  0 delayed jobs\n"
 
 
-def test_a_job_that_becomes_due_between_two_reads_is_due_now(littleq: Littleq, two_queues: Any) -> None:
+def test_a_job_that_becomes_due_or_goes_between_two_reads(littleq: Littleq, two_queues: Any) -> None:
+    delay(two_queues, 0.5)
+    two_queues.schedule.cancel("realtime", "message-0")
+    assert littleq("queue", "delayed", "realtime").out == "realtime  0 delayed jobs\n"
     delay(two_queues, 0.5)
     two_queues.inspector.tables["realtime"] = [TruthTable("realtime", delayed=1, next_due=0.0)]
     assert littleq("queue", "delayed", "realtime").out.startswith(

@@ -26,8 +26,9 @@ local function truth(queue)
     local ready = redis.call("LLEN", list)
     -- Delayed jobs that are due are ready: whoever fetches next takes them.
     local schedule = "littleq:" .. namespace .. ":" .. queue .. ":schedule"
-    local due = redis.call("ZCOUNT", schedule, "-inf", now * 1000)
-    local next_due = redis.call("ZRANGE", schedule, 0, 0, "WITHSCORES")[2]
+    local due = redis.call("ZCOUNT", schedule, "-inf", string.format("%.3f", now * 1000))
+    local due_since = due > 0 and redis.call("ZRANGE", schedule, 0, 0, "WITHSCORES")[2]
+    local next_due = redis.call("ZRANGEBYSCORE", schedule, "(" .. string.format("%.3f", now * 1000), "+inf", "WITHSCORES", "LIMIT", 0, 1)[2]
     local ids = redis.call("LRANGE", list, 0, look - 1)
     if ready > look then
         for _, id in ipairs(redis.call("LRANGE", list, math.max(look, ready - look), -1)) do
@@ -54,7 +55,7 @@ local function truth(queue)
         paused = redis.call("SISMEMBER", "littleq:" .. namespace .. ":paused", queue) == 1,
         accounts = accounts,
         now = now,
-        due_at = due > 0 and tonumber(next_due) / 1000 or cjson.null,
+        due_at = due_since and tonumber(due_since) / 1000 or cjson.null,
     }), samples
 end
 

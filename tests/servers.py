@@ -105,6 +105,12 @@ class Server:
                     pytest.fail(f"{self.program} did not start ({error}): {(self.folder / 'log').read_text()}")
                 time.sleep(0.01)
 
+    def is_loading(self) -> bool:
+        try:
+            return bool(self.client.info("persistence")["loading"])
+        except redis.ConnectionError:
+            return False
+
     def kill(self) -> None:
         """As the machine's power does."""
         self._end(signal.SIGKILL)

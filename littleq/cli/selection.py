@@ -27,6 +27,9 @@ else:  # click 8.1 knows no type arguments
 _AGO = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h|d|w)")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
+#: Longer ago there is no date to show, in seconds: about two thousand years.
+LONGEST_AGO_SECONDS = 6e10
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -49,8 +52,9 @@ class MomentType(_Moment):
         if isinstance(value, Moment):
             return value
         text = str(value).strip()
-        if found := _AGO.fullmatch(text):
-            return Moment(float(found[1]) * _SECONDS[found[2]], is_ago=True)
+        found = _AGO.fullmatch(text)
+        if found and (ago := float(found[1]) * _SECONDS[found[2]]) < LONGEST_AGO_SECONDS:
+            return Moment(ago, is_ago=True)
         try:
             return Moment(datetime.datetime.fromisoformat(text).timestamp(), is_ago=False)
         except (ValueError, OverflowError, OSError):  # no date, or none that this machine's clock knows

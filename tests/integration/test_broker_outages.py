@@ -5,110 +5,23 @@ Each outage is a real server's. Jobs end in it in each way: done, failed for a r
 
 from __future__ import annotations
 
-import logging
+import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 
-from littleq.config import SLAQueueConfig
-from tests.lifecycle import AppAt
-from tests.servers import MakeServer, Server, make_own_server, need
+from tests.servers import Server, make_own_server
+from tests.sites import MakeSite, consumers_said, make_site
 from tests.support import eventually
 
-__all__ = ["make_own_server"]
+__all__ = ["make_own_server", "make_site"]
 
-PLAIN = SLAQueueConfig(
-    "q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.02, max_retries=1
-)
 OUTAGE_SECONDS = 1.2
-RESUME_SECONDS = 3.0
 #: Tries of one consumer in an outage with pauses of 0.1, 0.2, 0.2, … s times 0.5 to 1.
 MOST_TRIES = 12
-
-
-class Site:
-    """A worker process on a server, three jobs of which end when the test says so."""
-
-    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
-        for name in (
-            "dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS",
-            "littleq.middleware.retries.RESCHEDULE_PAUSE_SECONDS",
-        ):
-            monkeypatch.setattr(name, 0.3)
-        self.server = server
-        self.app = AppAt(server.url, PLAIN, **options)
-        self.runs: Counter[int] = Counter()
-        self.go = threading.Event()
-        self.quick = self.app.actor(self._quick, actor_name="quick", queue_name="q")
-        self.slow = self.app.actor(self._slow, actor_name="slow", queue_name="q")
-
-    def _quick(self, number: int) -> None:
-        self.runs[number] += 1
-
-    def _slow(self, number: int, failures: int) -> None:
-        self.runs[number] += 1
-        self.go.wait(20)
-        if self.runs[number] <= failures:
-            raise RuntimeError
-
-    def work(self) -> None:
-        """Four jobs are done, three run: -1 will be done, -2 be retried, -3 be dead-lettered."""
-        for number in range(4):
-            self.quick.send(number)
-        self.app.work()
-        eventually(lambda: len(self.runs) == 4, what="the quick jobs")
-        self.slow.send(-1, 0)
-        self.slow.send(-2, 1)
-        self.slow.send_with_options(args=(-3, 1), max_retries=0)
-        eventually(lambda: len(self.runs) == 7, what="the slow jobs")
-
-    def tries(self) -> int:
-        """Scripts that the server was asked to run."""
-        return self.server.calls("evalsha")
-
-    def goes_on(self, seconds: float = RESUME_SECONDS) -> None:
-        began = time.monotonic()
-        self.quick.send(99)
-        eventually(lambda: self.runs[99], seconds, "a job after the outage")
-        eventually(self.app.idle, max(0.1, seconds - (time.monotonic() - began)), "the end of the others")
-
-    def nothing_is_lost_or_doubled(self) -> None:
-        truth = self.app.truth()
-        assert truth.accounts is not None
-        assert (truth.imbalance, truth.dead) == (0, 1)
-        assert truth.accounts.done == len(self.runs) - 1
-        assert dict(self.runs) == {**dict.fromkeys(self.runs, 1), -2: 2}
-
-
-@pytest.fixture
-def make_site(
-    make_own_server: MakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Iterator[Callable[..., Site]]:
-    sites: list[Site] = []
-
-    def make(kind: str = "valkey-9", *, broker: dict[str, Any] | None = None, **settings: Any) -> Site:
-        caplog.set_level(logging.WARNING)
-        server = make_own_server(need(kind), **settings)
-        sites.append(Site(server, monkeypatch, **(broker or {})))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.go.set()
-        site.app.close()
-
-
-def consumers_said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.name.startswith("littleq.backends") and record.levelno >= logging.WARNING
-    ]
 
 
 class Cause:
@@ -208,7 +121,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "cause"), CASES, ids=[f"{cause.__name__}-{kind}" for kind, cause in CASES])
 def test_a_worker_waits_for_a_server_that_refuses(
-    make_site: Callable[..., Site], caplog: pytest.LogCaptureFixture, kind: str, cause: Any
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture, kind: str, cause: Any
 ) -> None:
     site = make_site(kind)
     site.work()
@@ -231,4 +144,81 @@ def test_a_worker_waits_for_a_server_that_refuses(
     away, back = consumers_said(caplog)
     assert away.startswith(f"Queue 'q': {trouble.says}"), away
     assert "script:" not in away and len(away) < 300
+    assert back.startswith("Queue 'q': the server is back after")
+
+
+def test_a_server_without_memory_refuses_senders_and_loses_nothing(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site("valkey-9")
+    site.work()
+    site.server.client.config_set("maxmemory", 1)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        site.quick.send(50)
+    site.go.set()
+    time.sleep(OUTAGE_SECONDS)
+    site.server.client.config_set("maxmemory", 0)
+    site.goes_on()
+    site.nothing_is_lost_or_doubled()
+    assert not any("cannot be consumed" in line for line in consumers_said(caplog))
+
+
+def test_a_server_that_forgets_its_scripts_is_no_outage(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site()
+    site.work()
+    site.go.set()
+    for number in range(100, 150):
+        site.server.client.script_flush()
+        site.quick.send(number)
+    site.goes_on()
+    site.nothing_is_lost_or_doubled()
+    assert consumers_said(caplog) == []
+
+
+@pytest.mark.parametrize("kind", ["valkey-9", "redis-6.2"])
+def test_a_key_of_the_wrong_type_is_named(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Somebody's own hand: what the key held is gone, what others hold is not."""
+    site = make_site(kind)
+    site.work()
+    site.server.client.set("dramatiq:q", "oops")
+    before = site.tries()
+    with pytest.raises(redis.ResponseError, match=r"^WRONGTYPE"):
+        site.quick.send(50)
+    time.sleep(OUTAGE_SECONDS)
+    assert site.tries() - before <= 2 * MOST_TRIES
+    site.server.client.delete("dramatiq:q")
+    site.go.set()
+    site.goes_on()
+    site.nothing_is_lost_or_doubled()
+    said, back = consumers_said(caplog)
+    assert said.startswith("Queue 'q' cannot be consumed: the server says WRONGTYPE")
+    assert "Key 'dramatiq:q' is a string and should be a list: somebody overwrote it" in said
+    assert back.startswith("Queue 'q': the server is back after")
+
+
+def test_a_server_that_loads_its_data_is_waited_for(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A restart with a snapshot that takes a while."""
+    site = make_site(key_load_delay="100000", loading_process_events_interval_bytes="1024")
+    site.work()
+    for number in range(15):
+        site.server.client.set(f"ballast{number}", random.randbytes(20_000))
+    caplog.clear()
+    site.server.client.config_set("save", "1000000 1000000")  # makes the shutdown write a snapshot
+    site.server.stop()
+    site.server.start(wait=False)
+    eventually(site.server.is_loading, 5, "loading")
+    with pytest.raises(redis.exceptions.BusyLoadingError):
+        site.quick.send(50)
+    site.go.set()
+    site.server.wait_until_ready()
+    site.goes_on()
+    site.nothing_is_lost_or_doubled()
+    away, back = consumers_said(caplog)
+    assert away.startswith("Queue 'q': the server is ")
     assert back.startswith("Queue 'q': the server is back after")

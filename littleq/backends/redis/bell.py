@@ -46,7 +46,12 @@ class Bell:
             if not self._connection.can_read(timeout=seconds):
                 return False
             rang = self._connection.read_response() is not None
-        except BaseException:  # whatever the server said: one that was demoted is never asked again
+        except redis.ResponseError as error:  # a server that was demoted is never asked again
+            self.close()
+            if str(error).startswith("UNBLOCKED"):  # for whatever reason: whoever fetches now will know
+                return True
+            raise
+        except BaseException:
             self.close()
             raise
         self._asked_at = None

@@ -223,10 +223,9 @@ class RedisConsumer(Consumer):
             self.broker.fetch(self.queue_name, 0, 0, acks)
         except redis.RedisError as error:
             self._desk.keep(acks)
-            if not self._outage.is_on:
-                self.logger.warning(
-                    "Queue %r: %d acks wait for the server (%s).", self.queue_name, len(acks), type(error).__name__
-                )
+            self.logger.info(  # the next fetch meets the same, and says it aloud
+                "Queue %r: %d acks wait for the server (%s).", self.queue_name, len(acks), type(error).__name__
+            )
         except BaseException:
             self._desk.keep(acks)
             raise

@@ -103,10 +103,6 @@ class Outage:
         self._since: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
 
-    @property
-    def is_on(self) -> bool:
-        return self._since is not None
-
     def goes_on(self, error: redis.RedisError, longest: float) -> None:
         """Log the first error of an outage, and pause for `longest` seconds at most."""
         if self._since is None:

@@ -40,8 +40,8 @@ local function recover(worker, queue, suspects)
         end
     end
     redis.call("DEL", held)
-    redis.call("ZREM", own(queue, "waiting"), worker)
     to_head(queue, back)
+    leave(queue, worker)
     return #back, poison
 end
 

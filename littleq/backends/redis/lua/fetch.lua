@@ -10,7 +10,6 @@
 
 local worker, queue, wanted, patience, bound = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local list, messages, held, waiting = list_of(queue), messages_of(queue), held_by(worker, queue), own(queue, "waiting")
-local ARMED, SPREAD_MS = 3, 2  -- workers that wake for one due time, and how far apart
 
 -- A job that is done is done whoever has it now: a worker that was silent for too long has lost it to another.
 local function settle(id)
@@ -54,7 +53,6 @@ local function hand_out(jobs)
         return {}, {}
     end
     redis.call("SADD", held, unpack(ids))
-    redis.call("SADD", of_namespace("queues"), queue)
     local turn, turns = redis.call("INCRBY", own(queue, "turn"), #ids) - #ids, {}
     for i, id in ipairs(ids) do
         turns[2 * i - 1], turns[2 * i] = turn + i, id
@@ -70,9 +68,9 @@ local function wait()
     redis.call("ZREMRANGEBYSCORE", waiting, "-inf", "(" .. now - 1000)  -- they have died, or they would have come back
     if next_due and tonumber(next_due) - now < patience then
         local due = tonumber(next_due)
-        local armed = redis.call("ZCOUNT", waiting, due, due + ARMED * SPREAD_MS)
-        if armed < ARMED then
-            wake_in = math.max(0, due - now) + armed * SPREAD_MS
+        local armed = redis.call("ZCOUNT", waiting, due, due + STAND_INS * APART_MS)
+        if armed < STAND_INS then
+            wake_in = math.max(0, due - now) + armed * APART_MS
         end
     end
     redis.call("DEL", own(queue, "wake:" .. worker))  -- for jobs that somebody else has taken meanwhile
@@ -89,6 +87,7 @@ if wanted == 0 then
 end
 
 redis.call("ZADD", heartbeats, now, worker)
+redis.call("SADD", of_namespace("queues"), queue)
 redis.call("ZREM", waiting, worker)
 local ids, data, promoted = {}, {}, promote(queue)
 if redis.call("SISMEMBER", of_namespace("paused"), queue) == 0 then
@@ -99,6 +98,9 @@ if redis.call("SISMEMBER", of_namespace("paused"), queue) == 0 then
     local left = redis.call("LLEN", list)
     if left > 0 and (promoted > #ids or (bound > 0 and settled > 0)) then
         wake(queue, math.min(left, math.max(promoted, settled)))
+    end
+    if #ids > 0 then
+        keep_time(queue)  -- this worker may be too busy to do so from now on
     end
 end
 return { #ids == 0 and patience > 0 and wait() or 0, ids, data }

@@ -25,6 +25,7 @@ local heartbeats = namespace .. ":__heartbeats__"
 
 local PROMOTE_AT_ONCE = 200  -- due jobs promoted by one call: a fraction of a millisecond
 local TOKEN_MS = 5000  -- a token for a worker that has died goes away by itself
+local STAND_INS, APART_MS = 3, 2  -- waiting workers that wake for one due time, and how far apart
 local CHUNK = 1000  -- arguments that `unpack` may put on Lua's stack (its limit is 8000)
 
 local function list_of(queue) return namespace .. ":" .. queue end
@@ -84,17 +85,29 @@ local function promote(queue)
     return promoted
 end
 
--- Puts a job into the schedule. Whoever waits longer than until then is told.
-local function schedule(queue, id, data, delay)
-    local due = now + delay
-    redis.call("HSET", delayed_of(queue), id, data)
-    redis.call("ZADD", own(queue, "schedule"), due, id)
-    redis.call("ZADD", own(queue, "schedule:ids"), 0, id)
-    if redis.call("ZRANGE", own(queue, "schedule"), 0, 0)[1] == id then
-        if redis.call("ZCOUNT", own(queue, "waiting"), now, due) == 0 then
-            wake(queue, 1)
-        end
+-- Sees to it that, if anybody waits, somebody wakes by itself when the next delayed job is due.
+local function keep_time(queue)
+    local next_due = redis.call("ZRANGE", own(queue, "schedule"), 0, 0, "WITHSCORES")[2]
+    if next_due and redis.call("ZCOUNT", own(queue, "waiting"), now, next_due + STAND_INS * APART_MS) == 0 then
+        wake(queue, 1)
     end
+end
+
+-- Puts a job into the schedule.
+local function schedule(queue, id, data, delay)
+    redis.call("HSET", delayed_of(queue), id, data)
+    redis.call("ZADD", own(queue, "schedule"), now + delay, id)
+    redis.call("ZADD", own(queue, "schedule:ids"), 0, id)
+    keep_time(queue)
+end
+
+-- A worker waits no more: what it was woken for, or would have woken for, is left to another.
+local function leave(queue, worker)
+    redis.call("ZREM", own(queue, "waiting"), worker)
+    local tokens = redis.call("LLEN", own(queue, "wake:" .. worker))
+    redis.call("DEL", own(queue, "wake:" .. worker))
+    wake(queue, math.min(tokens, redis.call("LLEN", list_of(queue))))
+    keep_time(queue)
 end
 
 -- Puts jobs that a worker held back to the head of their queue, in the order in which they were handed out.

@@ -29,9 +29,6 @@ for _, id in ipairs(ids) do
 end
 to_head(queue, back)
 if which == "bye" then
-    redis.call("ZREM", own(queue, "waiting"), worker)
-    local tokens = redis.call("LLEN", own(queue, "wake:" .. worker))
-    redis.call("DEL", own(queue, "wake:" .. worker))
-    wake(queue, math.min(tokens, redis.call("LLEN", list_of(queue))))  -- meant for jobs that somebody else must take now
+    leave(queue, worker)
 end
 return #back

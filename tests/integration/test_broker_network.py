@@ -40,7 +40,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def site(make_site: MakeSite, server: Server, proxy: Proxy) -> Site:
+def site(server: Server, proxy: Proxy, make_site: MakeSite) -> Site:
     return make_site(server=server, url=proxy.url + TIMEOUTS)
 
 

@@ -51,11 +51,15 @@ def waiters(valkey_url: str, redis_client: Any, monkeypatch: pytest.MonkeyPatch)
     yield start
     for waiter in made:
         waiter.stopping = True
-        redis_client.rpush(waiter.broker.wake_key("q"), 1)
         for got in waiter.got:  # it may wait for room
             waiter.consumer.ack(got)
+
+    def has_ended(waiter: Waiter) -> bool:
+        redis_client.rpush(waiter.broker.wake_key("q"), 1)
+        return not waiter.is_alive()
+
     for waiter in made:
-        waiter.join(5)
+        until(lambda waiter=waiter: has_ended(waiter))
         waiter.consumer.close()
         waiter.broker.close()
 

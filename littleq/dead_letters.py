@@ -41,7 +41,7 @@ class Fingerprint:
     def key(self) -> str:
         """A short name for it, the same in every process and version: 8 hex digits."""
         parts = "\0".join((self.actor, self.reason, self.exception, self.place))
-        return hashlib.blake2s(parts.encode(), digest_size=4).hexdigest()
+        return hashlib.blake2s(parts.encode(errors="replace"), digest_size=4).hexdigest()
 
 
 def fingerprint(letter: DeadLetter) -> Fingerprint:

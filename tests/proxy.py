@@ -27,6 +27,7 @@ class Proxy:
         self.port = int(self._listener.getsockname()[1])
         self.state = "open"
         self._peers: dict[socket.socket, socket.socket] = {}
+        self._ended: set[socket.socket] = set()
         self._old: set[socket.socket] = set()
         self._old_until = 0.0
         self._wake, self._waker = socket.socketpair()
@@ -40,6 +41,10 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        return len(self._peers) // 2
 
     def open(self, late: float = 0.0) -> None:
         """Let bytes pass; what a hole has held back comes `late` seconds after what is new."""
@@ -108,22 +113,31 @@ class Proxy:
 
     def _pass_on(self, end: socket.socket) -> None:
         other = self._peers.get(end)
-        if other is None:
+        if other is None or end in self._ended:
             return
         try:
             data = end.recv(65536)
             if data:
                 other.sendall(data)
-                return
+            else:
+                self._ended.add(end)
+                self._selector.unregister(end)
+                other.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
-        self._reset(end)
+            self._reset(end)
+        else:
+            if {end, other} <= self._ended:
+                self._reset(end)
 
     def _reset(self, end: socket.socket) -> None:
-        for this in (end, self._peers.pop(end, None)):
-            if this is not None:
-                self._peers.pop(this, None)
+        other = self._peers.pop(end, None)
+        if other is None:
+            return
+        del self._peers[other]
+        for this in (end, other):
+            if this not in self._ended:
                 self._selector.unregister(this)
-                if self.state == "cut":
-                    this.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                this.close()
+            self._ended.discard(this)
+            if self.state == "cut":
+                this.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            this.close()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 import redis
 
 from littleq.backends.redis import bell, consumer
+from littleq.backends.redis.broker import RedisBroker
 from littleq.backends.redis.urls import redis_client
 from tests.proxy import Proxy
 from tests.servers import MakeServer, Server, make_own_server
@@ -62,28 +62,134 @@ def test_a_connection_that_is_reset(site: Site, proxy: Proxy, caplog: pytest.Log
 
 
 def test_a_network_that_swallows_everything(
-    site: Site, server: Server, proxy: Proxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    site: Site, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it held back arrives late: a fetch for nobody, whose jobs come back; a send that is in doubt."""
-    monkeypatch.setattr(consumer, "LIMBO_SECONDS", 0.5)
+    """What it held back arrives late: fetches, retries and dead letters count once; a send that raised is in all the same."""
     site.work()
     proxy.hole()
     began = time.monotonic()
     with pytest.raises(redis.TimeoutError):
         site.quick.send(50)
-    assert time.monotonic() - began < 2
-    with redis_client(server.url) as near:  # jobs that the late fetch will take
-        for number in range(60, 64):
-            site.quick.message(number)
-            site.send_by(near, number)
+    assert time.monotonic() - began < 1.5
     site.go.set()
     time.sleep(OUTAGE_SECONDS)
     proxy.open(late=1.0)
-    site.goes_on()
-    eventually(lambda: all(site.runs[number] for number in range(60, 64)), 5, "the jobs in limbo")
-    site.runs.setdefault(50, 0)
-    assert site.runs[50] <= 1
-    truth = site.app.truth()
-    assert truth.imbalance == 0
+    site.goes_on(5)
+    eventually(lambda: site.runs[50], 3, "the send that was in doubt")
+    eventually(site.app.idle, 3, "its end")
+    site.nothing_is_lost_or_doubled()
     away, *_ = consumers_said(caplog)
     assert away.startswith("Queue 'q': the server does not answer (TimeoutError:")
+
+
+def test_a_fetch_for_nobody_comes_back(
+    site: Site, server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long after the outage, when everything has been compared already."""
+    monkeypatch.setattr(consumer, "LIMBO_SECONDS", 0.5)
+    site.work()
+    site.go.set()
+    eventually(site.app.idle, 5)
+    near = RedisBroker(url=server.url, watch=False)
+    near.broker_id = site.app.broker.broker_id
+    site.app.broker.pause("q")
+    near.enqueue(site.quick.message(60))
+    site.app.broker.resume("q")
+    near.fetch("q", 1, 0, [])
+    eventually(lambda: site.runs[60], 3)
+    eventually(site.app.idle, 3)
+    site.nothing_is_lost_or_doubled()
+    assert consumers_said(caplog) in ([], ["Queue 'q': 1 fetched jobs never came; they go back."])
+
+
+def test_a_bell_that_was_cut_off_costs_a_second_and_is_replaced(
+    server: Server,
+    proxy: Proxy,
+    make_site: MakeSite,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only the connection that waits is gone, without a word."""
+    monkeypatch.setattr(bell, "ASK_SECONDS", 1.0)
+    monkeypatch.setattr(bell, "LATE_SECONDS", 0.5)
+    site = make_site(server=server)
+    site.app.broker._bells = redis_client(proxy.url + TIMEOUTS).connection_pool
+    site.go.set()
+    site.work()
+    proxy.hole()
+    site.goes_on(1.5)
+    time.sleep(1.5)
+    proxy.open(late=3600)  # the old connection stays silent
+    eventually(lambda: proxy.connections == 2, 5, "a new bell")
+    assert consumers_said(caplog) == []
+
+
+def test_a_server_killed_under_load_keeps_what_it_has_confirmed(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site(appendonly="yes", appendfsync="always")
+    site.work()
+    load = Load(site)
+    load.run(0.5)
+    site.server.kill()
+    site.go.set()
+    load.run(0.5)
+    site.server.start()
+    load.run(0.5)
+    confirmed, in_doubt = load.stop()
+    site.goes_on()
+    for number in confirmed:
+        assert site.runs[number] == 1
+    assert sum(site.runs[number] for number in in_doubt) <= 2 * len(in_doubt)
+    site.nothing_is_lost_or_doubled()
+
+
+def test_a_server_without_persistence_forgets_and_work_goes_on(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it had is lost, the accounts with it: they begin anew. A late ack is harmless."""
+    site = make_site()
+    site.work()
+    site.app.broker.pause("q")
+    site.quick.send(70)
+    site.server.kill()
+    site.server.start()
+    eventually(lambda: len(consumers_said(caplog)) == 2, 5, "the end of the outage")
+    site.go.set()
+    site.goes_on()
+    assert site.runs[70] == 0  # it waited, as the retry of -2 would have
+    truth = site.app.truth()
+    assert truth.accounts is not None
+    assert (truth.accounts.admitted, truth.accounts.done, truth.dead, truth.imbalance) == (1, 1, 0, 0)
+    assert site.runs[-1] == site.runs[-2] == site.runs[-3] == 1
+
+
+class Load:
+    """Sends jobs from 1000 on, one after the other, in a thread."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._stop = threading.Event()
+        self._confirmed: list[int] = []
+        self._in_doubt: list[int] = []
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        number = 1000
+        while not self._stop.wait(0.002):
+            try:
+                self._site.quick.send(number)
+                self._confirmed.append(number)
+            except redis.RedisError:
+                self._in_doubt.append(number)
+            number += 1
+
+    def run(self, seconds: float) -> None:
+        time.sleep(seconds)
+        assert self._thread.is_alive()
+
+    def stop(self) -> tuple[list[int], list[int]]:
+        self._stop.set()
+        self._thread.join(20)
+        return self._confirmed, self._in_doubt

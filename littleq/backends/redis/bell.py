@@ -10,6 +10,8 @@ A bell that was cut off without a word costs no job, for its consumer looks once
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -29,33 +31,48 @@ class Bell:
         self._connection: Any = None
         self._asked_at: float | None = None
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it rang within `seconds`.
+    def ask(self) -> None:
+        """Ask to be woken, unless that stands from an earlier wait.
 
         Raises:
-            redis.RedisError: the server does not answer; the next wait connects anew.
+            redis.RedisError: the server cannot be reached.
         """
-        try:
+        with self._closed_by_errors():
+            if self._asked_at is not None and time.monotonic() - self._asked_at > ASK_SECONDS + LATE_SECONDS:
+                self.close()
             if self._connection is None:
                 self._connection = self._pool.get_connection()
             if self._asked_at is None:
                 self._connection.send_command("BLPOP", self._key, ASK_SECONDS)
                 self._asked_at = time.monotonic()
-            elif time.monotonic() - self._asked_at > ASK_SECONDS + LATE_SECONDS:
-                raise redis.ConnectionError("no answer to BLPOP")
+
+    def wait(self, seconds: float) -> bool:
+        """Ask, and whether it rang within `seconds`.
+
+        Raises:
+            redis.RedisError: the server is away; the next one to ask connects anew.
+        """
+        self.ask()
+        with self._closed_by_errors():
             if not self._connection.can_read(timeout=seconds):
                 return False
-            rang = self._connection.read_response() is not None
-        except redis.ResponseError as error:  # a server that was demoted is never asked again
-            self.close()
-            if str(error).startswith("UNBLOCKED"):  # for whatever reason: whoever fetches now will know
-                return True
-            raise
+            try:
+                rang = self._connection.read_response() is not None
+            except redis.ResponseError as error:
+                self.close()  # a server that was demoted is never asked again
+                if str(error).startswith("UNBLOCKED"):  # for whatever reason: whoever fetches now will know
+                    return True
+                raise
+            self._asked_at = None
+            return rang
+
+    @contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             self.close()
             raise
-        self._asked_at = None
-        return rang
 
     def close(self) -> None:
         """Give the connection up; the server forgets the BLPOP with it."""

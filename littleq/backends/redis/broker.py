@@ -36,7 +36,7 @@ from littleq.backends.redis.running import RunningJobs
 from littleq.backends.redis.scripts import lua
 from littleq.backends.redis.sending import Ids, arguments, named, ready_form, receipt
 from littleq.backends.redis.urls import redis_client, sibling
-from littleq.backends.redis.watch import Watch
+from littleq.backends.redis.watch import BEAT, Watch
 from littleq.background import survive_forks
 from littleq.config.models import DEFAULT_HEARTBEAT_TIMEOUT_SECONDS, DEFAULT_MAX_DELIVERIES
 from littleq.dead_letters import fingerprint
@@ -342,10 +342,10 @@ class RedisBroker(DramatiqRedisBroker):
 
 _SCRIPTS = {
     "enqueue": ("prelude", "enqueue"),
-    "fetch": ("prelude", "fetch"),
+    "fetch": ("prelude", "holding", "fetch"),
     "nack": ("prelude", "letters", "nack"),
-    "requeue": ("prelude", "requeue"),
-    "beat": ("prelude", "beat"),
+    "requeue": ("prelude", "holding", "requeue"),
+    "beat": BEAT,
     "adopt": ("prelude", "adopt"),
     "cancel": ("prelude", "cancel"),
     "pause": ("prelude", "pause"),

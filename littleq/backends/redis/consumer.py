@@ -149,6 +149,8 @@ class RedisConsumer(Consumer):
                 if time.monotonic() >= self._compare_at:
                     self._leave_limbo()
                 wait = self._fetch()
+                if wait > 0:
+                    self._bell.ask()
                 self._outage.is_over()
                 if self._cache:
                     return True

@@ -179,27 +179,37 @@ def _milliseconds(at: float) -> int:
 
 
 def _letter(queue: str, letter_id: str, died_at: float, data: bytes, deliveries: bytes | None) -> DeadLetter:
+    """A letter, whatever its data: kept and shown all the same, an undecodable job is somebody's job."""
+    death: job.Death
     try:
         message: Message[Any] = Message.decode(data)
-    except Exception as error:  # kept and shown all the same: an undecodable job is somebody's job
+        death = _death(job.read(message.options).get("dead", {}))
+    except Exception as error:
         message = Message(queue, "?", (), {}, {}, message_id=letter_id, message_timestamp=int(died_at * 1000))
-        death: job.Death = {
-            "reason": "undeliverable",
-            "exception": type(error).__name__,
-            "message": str(error),
-        }
-    else:
-        death = job.read(message.options).get("dead", {})
+        death = {"reason": "undeliverable", "exception": type(error).__name__, "message": str(error)}
     if deliveries is not None:
         death = {"reason": "poison", "attempts": int(deliveries), "at": died_at}
     return DeadLetter(
         letter_id=letter_id,
         queue=queue,
-        actor=message.actor_name,
-        message_id=message.message_id,
+        actor=_text(message.actor_name),
+        message_id=_text(message.message_id),
         args=message.args,
         kwargs=message.kwargs,
         options=message.options,
         died_at=died_at,
         death=death,
     )
+
+
+def _death(found: Mapping[str, Any]) -> job.Death:
+    """A record of a death, of the types that it should have: anybody can write to the server."""
+    texts = ("reason", "exception", "message", "traceback")
+    death = {key: _text(value) for key, value in found.items() if key in texts}
+    numbers = {key: found[key] for key in ("attempts", "at") if isinstance(found.get(key), (int, float))}
+    return cast("job.Death", death | numbers)
+
+
+def _text(value: Any) -> str:
+    """What can be printed and encoded: JSON may hold half a character."""
+    return str(value).encode(errors="replace").decode()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: Signs of life in a heartbeat timeout, at least one a second; and the share of it after which a worker is silent, so that it
 #: is buried within the timeout.
 BEATS, SILENT_SHARE = 10, 0.9
+#: The script that a watcher runs.
+BEAT = ("prelude", "holding", "beat")
 #: A watcher has so long to end once its worker stops it, in seconds.
 LEAVE_SECONDS = 5.0
 
@@ -117,7 +119,7 @@ class Watch:
         return watcher.Orders(
             parent=os.getpid(),
             pool=plain_pool(broker.client),
-            script=lua("prelude", "beat"),
+            script=lua(*BEAT),
             namespace=broker.namespace,
             worker=broker.broker_id,
             timeout=int(broker.heartbeat_timeout * SILENT_SHARE),

@@ -11,7 +11,7 @@ for at = 2, #ARGV, 5 do
         local stored = redis.call("HGET", delayed_of(queue), id)
         redis.call("HDEL", delayed_of(queue), id)
         if stored and delay == "" then
-            redis.call("ZADD", dead_of(queue), now, id)
+            redis.call("ZADD", dead_of(queue), now(), id)
             redis.call("HSET", dead_of(queue) .. ".msgs", id, stored)
         elseif stored then
             schedule(queue, new, data, math.max(0, tonumber(delay)))

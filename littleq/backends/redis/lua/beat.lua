@@ -14,7 +14,7 @@ local FORGET_MS = 86400000  -- a plain Dramatiq worker that is dead: whatever it
 local RUNNING_MS = 60000
 
 local function set_aside(queue, id, deliveries)
-    redis.call("ZADD", dead_of(queue), now, id)
+    redis.call("ZADD", dead_of(queue), now(), id)
     redis.call("HSET", dead_of(queue) .. ".msgs", id, redis.call("HGET", messages_of(queue), id))
     redis.call("HDEL", messages_of(queue), id)
     redis.call("HSET", own(queue, "poison"), id, deliveries)
@@ -64,7 +64,7 @@ local function bury(worker, heard_at, suspects, queues)
         back, poison = back + b, poison + p
     end
     redis.call("DEL", of_namespace("running:" .. worker))
-    if string.sub(worker, 1, 8) == "littleq-" or heard_at < now - FORGET_MS then
+    if string.sub(worker, 1, 8) == "littleq-" or heard_at < now() - FORGET_MS then
         redis.call("ZREM", heartbeats, worker)
     end
     return back, poison
@@ -80,7 +80,7 @@ end
 
 local running = ARGV[5] == "1" and { unpack(ARGV, 6) }
 if alive ~= "" then
-    redis.call("ZADD", heartbeats, now, alive)
+    redis.call("ZADD", heartbeats, now(), alive)
     local known = of_namespace("running:" .. alive)
     redis.call("DEL", known)
     if running and #running > 0 then
@@ -89,13 +89,13 @@ if alive ~= "" then
     end
 end
 local back, poison = 0, 0
-local silent = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", now - timeout, "WITHSCORES")
+local silent = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", now() - timeout, "WITHSCORES")
 if gone == "" and #silent == 0 then
     return { 0, 0 }
 end
 local queues = redis.call("SMEMBERS", of_namespace("queues"))
 if gone ~= "" then
-    back, poison = bury(gone, now, running and as_set(running), queues)
+    back, poison = bury(gone, now(), running and as_set(running), queues)
 end
 for i = 1, #silent, 2 do
     local worker = silent[i]

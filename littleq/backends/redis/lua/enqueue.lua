@@ -23,29 +23,37 @@ local function release(queue, id)
     return redis.call("HDEL", messages_of(queue), id) == 1  -- else it was purged, and is accounted for
 end
 
+-- What is asked for again, since the answer was lost.
+local function is_in(queue, id)
+    return redis.call("HEXISTS", messages_of(queue), id) == 1 or redis.call("HEXISTS", delayed_of(queue), id) == 1
+end
+
 local function take_in(at)
     local queue, id, data, delay, bound = unpack(ARGV, at, at + 4)
     local overflow, joins, held_queue, held = ARGV[at + 5], ARGV[at + 7], ARGV[at + 8], ARGV[at + 9]
     local messages, outcome = messages_of(queue), 1
-    if redis.call("HEXISTS", messages, id) == 1 or redis.call("HEXISTS", delayed_of(queue), id) == 1 then
-        return 1
-    end
     if held ~= "" and not release(held_queue, held) then
-        return 0
+        return is_in(queue, id) and 1 or 0
     end
     if bound ~= "" then
         local depth = redis.call("HLEN", messages)
         if depth >= tonumber(bound) then
-            if overflow == "" then
+            if is_in(queue, id) then
+                return 1
+            elseif overflow == "" then
                 return -1 - depth
             end
             delay, data, outcome = overflow, ARGV[at + 6], 2
         end
     end
     if delay ~= "" and tonumber(delay) > 0 then
+        if is_in(queue, id) then
+            return outcome
+        end
         schedule(queue, id, data, tonumber(delay))
+    elseif redis.call("HSETNX", messages, id, data) == 0 then
+        return outcome
     else
-        redis.call("HSET", messages, id, data)
         redis.call("RPUSH", list_of(queue), id)
         wake(queue, 1)
     end

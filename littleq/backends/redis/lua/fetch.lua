@@ -65,16 +65,16 @@ end
 -- should it die or be busy.
 local function wait()
     local wake_in, next_due = patience, redis.call("ZRANGE", own(queue, "schedule"), 0, 0, "WITHSCORES")[2]
-    redis.call("ZREMRANGEBYSCORE", waiting, "-inf", "(" .. now - 1000)  -- they have died, or they would have come back
-    if next_due and tonumber(next_due) - now < patience then
+    redis.call("ZREMRANGEBYSCORE", waiting, "-inf", "(" .. now() - 1000)  -- they have died, or they would have come back
+    if next_due and tonumber(next_due) - now() < patience then
         local due = tonumber(next_due)
         local armed = redis.call("ZCOUNT", waiting, due, due + STAND_INS * APART_MS)
         if armed < STAND_INS then
-            wake_in = math.max(0, due - now) + armed * APART_MS
+            wake_in = math.max(0, due - now()) + armed * APART_MS
         end
     end
     redis.call("DEL", own(queue, "wake:" .. worker))  -- for jobs that somebody else has taken meanwhile
-    redis.call("ZADD", waiting, now + wake_in, worker)
+    redis.call("ZADD", waiting, now() + wake_in, worker)
     return wake_in
 end
 
@@ -86,7 +86,7 @@ if wanted == 0 then
     return { 0, {}, {} }
 end
 
-redis.call("ZADD", heartbeats, now, worker)
+redis.call("ZADD", heartbeats, now(), worker)
 redis.call("SADD", of_namespace("queues"), queue)
 redis.call("ZREM", waiting, worker)
 local ids, data, promoted = {}, {}, promote(queue)

@@ -14,10 +14,10 @@ if not stored then
     return 0
 end
 redis.call("HDEL", messages_of(queue), id)
-redis.call("ZADD", dead_of(queue), now, id)
+redis.call("ZADD", dead_of(queue), now(), id)
 redis.call("HSET", dead_of(queue) .. ".msgs", id, data ~= "" and data or stored)
 if ARGV[6] ~= "" then
-    index_letter(namespace, queue, id, now, ARGV[5], ARGV[6])
+    index_letter(namespace, queue, id, now(), ARGV[5], ARGV[6])
 end
 if redis.call("LLEN", list_of(queue)) > 0 then
     wake(queue, 1)  -- there may be room under the fleet's bound now

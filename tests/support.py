@@ -89,6 +89,10 @@ class OurApp(App):
     def make_broker(self, url: str, **broker_options: Any) -> DramatiqRedisBroker:
         return RedisBroker(client=redis_client(url), **{"watch": False, **broker_options})
 
+    def everyone_else_is_dead(self) -> None:
+        super().everyone_else_is_dead()
+        self.broker.beat()
+
     @property
     def client(self) -> Any:
         return self.broker.client

@@ -66,9 +66,11 @@ def work_until_killed(app: App, point: int, *, after: bool) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("whose", ["our_app", "make_app"], ids=["ours", "dramatiqs"])
 def test_no_kill_point_loses_or_doubles_a_job(
-    make_app: Callable[..., App], tmp_path: Path, *, after: bool
+    request: pytest.FixtureRequest, tmp_path: Path, *, whose: str, after: bool
 ) -> None:
+    make_app = request.getfixturevalue(whose)
     for point in KILL_POINTS:
         ran = tmp_path / f"{point}.log"
         app = build(make_app, ran)

@@ -4,13 +4,16 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/bench
 
-.PHONY: demo test check bench clean
+.PHONY: demo test chaos check bench clean
 
 demo: $(READY)  ## at most a minute: a real trace through the whole stack, on an embedded server
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+chaos: $(READY)  ## the long form of tests/chaos: 20 kills, the network cut for 30 s
+	CHAOS_ROUNDS=20 CHAOS_OUTAGE_SECONDS=30 ACCOUNTING_EXAMPLES=300 $(BIN)/python -m pytest tests/chaos tests/integration/test_broker_accounting.py
 
 check: $(READY)  ## what CI runs besides the tests
 	$(BIN)/ruff check .

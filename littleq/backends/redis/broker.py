@@ -30,6 +30,7 @@ from dramatiq.errors import DecodeError
 from littleq import job, passage
 from littleq.backends.base import DeadLetter, Receipt, Sending
 from littleq.backends.redis.consumer import DelayConsumer, RedisConsumer
+from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.desk import Ack, Desk
 from littleq.backends.redis.quick import QuickScript
 from littleq.backends.redis.running import RunningJobs
@@ -313,6 +314,11 @@ class RedisBroker(DramatiqRedisBroker):
     def cancel(self, queue_name: str, message_id: str) -> int:
         """Take the delayed jobs of a message id away, its pending retry too; how many. They count as purged."""
         return int(self._run("cancel", [queue_name, message_id]))
+
+    def expire_dead_letters(self) -> int:
+        """Delete what died longer ago than its queue keeps dead letters; how many. They count as purged."""
+        store = RedisDeadLetters(self)
+        return sum(store.expire(queue, seconds) for queue, seconds in self.dead_retention.items())
 
     def beat(self) -> tuple[int, int]:
         """Give a sign of life, and bring back what silent workers held; how many jobs, and how many were poison."""

@@ -39,7 +39,7 @@ LONGEST_WAIT_SECONDS = 1.0
 GATHER_SECONDS = 0.002
 #: How often a consumer compares what it holds with what the server thinks, in seconds: a request that the network delivered
 #: late may have fetched jobs for nobody.
-LIMBO_SECONDS = 15.0
+LIMBO_SECONDS = 5.0
 
 
 class RedisConsumer(Consumer):

@@ -11,9 +11,10 @@ from urllib.parse import unquote
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import SentinelConnectionPool
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from littleq.backends.redis.embedded import connect_embedded, parse_embedded_url
+from littleq.backends.redis.sentinels import SentinelPool, parse_sentinel_url, sentinel_place
 from littleq.backends.redis.watcher import sentinel_pool
 from littleq.background import survive_forks
 from littleq.errors import ConfigurationError
@@ -27,6 +28,8 @@ SCHEMES: Final = {
     "valkeys": "rediss",
     "redis+unix": "unix",
     "valkey+unix": "unix",
+    "redis+sentinel": "sentinel",
+    "valkey+sentinel": "sentinel",
 }
 
 
@@ -52,7 +55,7 @@ def redis_py_url(url: str) -> str:
     return f"{SCHEMES[scheme]}://{rest}"
 
 
-class _Pool(redis.ConnectionPool):
+class _OwnLocks:
     """A pool whose locks are its own again in a forked child.
 
     redis-py empties the pool in the child, but takes the pool's lock for that, and the lock is held for ever
@@ -65,12 +68,21 @@ class _Pool(redis.ConnectionPool):
         self._fork_lock = threading.RLock()
 
 
+class _Pool(_OwnLocks, redis.ConnectionPool):
+    pass
+
+
+class _SentinelPool(_OwnLocks, SentinelPool):
+    pass
+
+
 def redis_client(url: str, **options: Any) -> redis.Redis:
     """A client with a pool of its own for `url`; connects at its first command, anew in a forked child.
 
     Args:
         url: with one of `SCHEMES`, its query (`?socket_timeout=5`) wins over `options`; or `embedded://…`,
-            which starts the server if need be, now and whenever a connection finds it gone.
+            which starts the server if need be, now and whenever a connection finds it gone. With `…+sentinel://…` (see
+            `littleq.backends.redis.sentinels`) each new connection asks Sentinels for the server of the day.
         options: as for `redis.Redis`. Default retry: once and at once, and only where the connection was
             lost, as a pooled one is after a restart of the server. redis-py's own default, ten times with
             growing pauses, would hold a caller for many seconds.
@@ -84,20 +96,32 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
     if scheme == "embedded":
         return _client(_embedded_pool(url, options))
     known = redis_py_url(url)
-    if SCHEMES[scheme] == "unix":
-        options = _for_sockets(options)
+    pool: redis.ConnectionPool | None
     try:
-        pool = _Pool.from_url(known, **options)
+        if SCHEMES[scheme] == "sentinel":
+            pool = _sentinel_pool(url, options)
+        else:
+            pool = _Pool.from_url(known, **(_for_sockets(options) if SCHEMES[scheme] == "unix" else options))
         pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but knows its options
     except (ValueError, TypeError):
         # Their messages may quote a password, where a character in the wrong place moves the URL's parts.
         pool = None
     if pool is None:
+        place = "host:26379,host:26379/service/database" if SCHEMES[scheme] == "sentinel" else "host:port/database"
         raise ConfigurationError(
-            f"The {scheme}:// URL cannot be read: write {scheme}://user:password@host:port/database, with special "
+            f"The {scheme}:// URL cannot be read: write {scheme}://user:password@{place}, with special "
             "characters in the password percent-encoded and, behind a ?, only options of redis-py."
         )
     return _client(pool)
+
+
+def _sentinel_pool(url: str, options: dict[str, Any]) -> redis.ConnectionPool:
+    service, addresses, known, of_sentinels = parse_sentinel_url(url)
+    options = {**options, **known}
+    of_sentinels = {**{name: value for name, value in options.items() if name.startswith("socket_")}, **of_sentinels}
+    manager = Sentinel([])
+    manager.sentinels = [_client(_Pool(host=host, port=port, **of_sentinels)) for host, port in addresses]
+    return _SentinelPool(service, manager, **options)
 
 
 def sibling(client: redis.Redis, **options: Any) -> redis.Redis:
@@ -141,8 +165,12 @@ def is_at(client: redis.Redis, url: str) -> bool:
     ours = client.connection_pool.connection_kwargs
     if scheme == "embedded":
         return bool(ours.get("data_dir", ...) == parse_embedded_url(url))
-    theirs = redis_client(url).connection_pool.connection_kwargs
-    return _place(ours) == _place(theirs)
+    pool, other = client.connection_pool, redis_client(url).connection_pool
+    if not isinstance(pool, SentinelConnectionPool) or not isinstance(other, SentinelConnectionPool):
+        return type(pool) is type(other) and _place(ours) == _place(other.connection_kwargs)
+    service, db, sentinels = sentinel_place(pool)
+    their_service, their_db, their_sentinels = sentinel_place(other)
+    return (service, db) == (their_service, their_db) and bool(sentinels & their_sentinels)
 
 
 def _place(options: dict[str, Any]) -> tuple[Any, ...]:

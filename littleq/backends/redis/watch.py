@@ -15,6 +15,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 BEATS, SILENT_SHARE = 10, 0.9
 #: The script that a watcher runs.
 BEAT = ("prelude", "holding", "beat")
+#: How often a worker process looks for dead letters that are not to be kept any longer, in seconds.
+EXPIRE_SECONDS = 60.0
 #: A watcher has so long to end once its worker stops it, in seconds.
 LEAVE_SECONDS = 5.0
 
@@ -49,6 +52,7 @@ class Watch:
         self._process: subprocess.Popen[bytes] | None = None
         self._failed = not spawns
         self._lock = threading.Lock()
+        self._expired_at = float("-inf")
         self.interval = min(1.0, broker.heartbeat_timeout / 1000 / BEATS)
         self._background = Background("littleq-watch", self.interval, self._look)
 
@@ -86,6 +90,10 @@ class Watch:
         if self._process is None:
             with suppress(redis.RedisError):  # the server is away: the consumers say so
                 broker.beat()
+        if broker.dead_retention and time.monotonic() - self._expired_at >= EXPIRE_SECONDS:
+            self._expired_at = time.monotonic()
+            with suppress(redis.RedisError):
+                broker.expire_dead_letters()
 
     def _spawn(self) -> None:
         broker = self._broker()

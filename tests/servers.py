@@ -67,6 +67,7 @@ class Server:
         self.socket = folder / "s.sock"
         self.port = free_port() if tcp else 0
         self.settings = {"save": "", "dir": str(folder), "bind": "127.0.0.1", **settings}
+        self.config: Path | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,18 +75,19 @@ class Server:
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket}"
 
     def start(self, wait: bool = True) -> Server:
-        options = {"port": str(self.port), "unixsocket": str(self.socket)}
-        for name, value in self.settings.items():
-            options[name.replace("_", "-")] = value
-        command = [str(self.program)]
-        for name, value in options.items():
-            # redis-server splits its arguments itself: a value of several words stands in several
-            command += [f"--{name}", *(value.split(" ") if value else [""])]
         log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
         if wait:
             self.wait_until_ready()
         return self
+
+    def command(self) -> list[str]:
+        command = [str(self.program), *([str(self.config)] if self.config else [])]
+        options = {"port": str(self.port), "unixsocket": str(self.socket), **self.settings}
+        for name, value in options.items():
+            # An empty value is one, and several words are several.
+            command += [f"--{name.replace('_', '-')}", *(value.split(" ") if value else [""])]
+        return command
 
     @property
     def client(self) -> redis.Redis:
@@ -164,3 +166,21 @@ def make_own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSe
 def any_server(request: pytest.FixtureRequest, make_own_server: MakeServer) -> Server:
     """One of each kind."""
     return make_own_server(need(request.param))
+
+
+class Sentinel(Server):
+    """Watches a primary and promotes its replica half a second after it was last heard of."""
+
+    def __init__(self, program: Path, folder: Path, *, primary: int, service: str = "main") -> None:
+        super().__init__(program, folder, tcp=True)
+        self.settings = {}
+        self.config = folder / "sentinel.conf"
+        self.config.write_text(
+            f"dir {folder}\nbind 127.0.0.1\n"
+            f"sentinel monitor {service} 127.0.0.1 {primary} 1\n"
+            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel failover-timeout {service} 3000\n"
+        )
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--sentinel"]

@@ -200,6 +200,14 @@ def test_the_stock_extension_and_our_broker_share_a_queue_and_its_accounts(stock
     assert truth.imbalance == 0
 
 
+def test_workers_of_the_stock_extension_run_what_our_producers_delay(stock: App, ours: OurApp) -> None:
+    ours.work_actor.send_with_options(args=("later",), delay=50)
+    stock.work()
+    eventually(lambda: stock.ran == ["later"])
+    ours.until(ours.idle)
+    assert ours.truth().imbalance == 0
+
+
 def test_a_due_time_that_an_app_wrote_itself_is_kept_on_the_server(ours: OurApp) -> None:
     """Plain Dramatiq holds such a job in the memory of whichever worker fetched it."""
     due = int(time.time() * 1000) + 300

@@ -141,19 +141,51 @@ def test_filters_find_what_a_look_at_each_letter_would_find(
 
 
 def test_what_has_no_entry_is_read_and_nothing_else(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else each look at the index would be a look at all letters."""
+    """Else each look at the index would be a look at all letters. The new ones stand last: one page finds them."""
     morgue.die_elsewhere((morgue.message(number) for number in range(1200)), age=100)
     assert morgue.store.count("q", actor="send") == 1200
     morgue.die_elsewhere([morgue.message(2000)], age=1)
     read: list[str] = []
     stock = morgue.store._index._read
-    monkeypatch.setattr(
-        morgue.store._index,
-        "_read",
-        lambda queue, rows: read.extend(i.decode() for i, _ in rows) or stock(queue, rows),
-    )
+
+    def reading(queue: str, rows: list[Any]) -> Any:
+        read.extend(letter_id.decode() for letter_id, _ in rows)
+        return stock(queue, rows)
+
+    monkeypatch.setattr(morgue.store._index, "_read", reading)
+    morgue.client.config_resetstat()
     assert morgue.store.count("q", actor="send") == 1201
     assert read == ["id-2000"]
+    calls = morgue.client.info("commandstats")
+    pages = [
+        calls.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("zrangebyscore", "zrevrangebyscore")
+    ]
+    assert sum(pages) == 1
+
+
+def test_what_changes_between_reading_and_indexing_is_not_indexed_as_it_was(
+    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three are read as accident 1. One is purged, two are replayed and die of accident 2, here and elsewhere."""
+    morgue.die_elsewhere(map(morgue.message, range(3)), age=100)
+    stock = morgue.store._index._read
+
+    def reading(queue: str, rows: list[Any]) -> Any:
+        letters = list(stock(queue, rows))
+        monkeypatch.undo()
+        morgue.store.purge("q", ["id-0"])
+        for number in (1, 2):
+            assert morgue.store.replay("q", f"id-{number}")
+        morgue.die(morgue.message(1, line=2), age=100)  # at the same time: nothing but its entry tells
+        morgue.die_elsewhere([morgue.message(2, line=2)], age=1)
+        return letters
+
+    monkeypatch.setattr(morgue.store._index, "_read", reading)
+    morgue.store.count("q", actor="send")
+    assert set(morgue.client.hkeys("littleq:dramatiq:q:dead:index")) == {b"id-1"}
+    (group,) = morgue.store.groups("q")
+    assert (group.letters, group.fingerprint.place) == (2, "srv/mail.py:2 in f")
+    morgue.index_agrees()
 
 
 def test_an_index_that_was_damaged_by_hand_is_made_anew(morgue: Morgue) -> None:

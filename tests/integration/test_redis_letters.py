@@ -153,7 +153,7 @@ def test_whereabouts_of_replayed_jobs(morgue: Morgue) -> None:
     for number in (1, 2, 3, 4):  # left the queue …
         client.hdel("dramatiq:q.msgs", f"id-{number}")
     client.hset("dramatiq:q.DQ.msgs", "m-1.x", morgue.message(1).encode())  # … for our schedule
-    client.zadd(OWN + "schedule:ids", {"m-1.x": 0, "m-11.x": 0})
+    client.zadd(OWN + "schedule:ids", {"m-1.x": 0, "m-11.x": 0, "m-4-1.x": 0})
     client.hset("dramatiq:q.DQ.msgs", "uuid-2", morgue.message(2).encode())  # … for a stock retry
     client.hset("dramatiq:q.msgs", "m-3.y", morgue.message(3).encode())  # … for a retry that is due again
     quick = {

@@ -10,7 +10,7 @@ Each arrow is one script: a job is on one side of it or on the other, whatever i
 clock; none compares the clocks of two hosts. What a client repeats after a lost answer changes nothing, except a first send
 whose job is over already.
 
-A plain Dramatiq process may share the queues while a fleet migrates (docs/migration.md tells what is lost meanwhile).
+A plain Dramatiq process may share the queues while a fleet migrates (docs/redis.md tells what is lost meanwhile).
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
 _TRANSIENT: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (redis.exceptions.BusyLoadingError, "the server is loading its data"),
     (redis.exceptions.AuthenticationError, "the server refuses this user or its password"),
-    (redis.exceptions.ReadOnlyError, "the server is a replica and takes no writes: a failover, or the wrong address"),
+    (
+        redis.exceptions.ReadOnlyError,
+        "the server is a replica and takes no writes: a failover, or the wrong address",
+    ),
     (redis.exceptions.OutOfMemoryError, "the server has no memory left (maxmemory)"),
     (redis.exceptions.TryAgainError, "the cluster moves these keys"),
     (redis.exceptions.ClusterDownError, "the cluster is down"),
@@ -37,7 +40,9 @@ _TRANSIENT_WORDS: Final = {
 }
 
 #: Redis 6.2 packs what a command in a script answers into an answer of its own.
-_PACKED = re.compile(r"(?:ERR )?Error running script \(call to \w+\): (?:@\w+: ?\d+: )+-?(?P<said>.*)", re.DOTALL)
+_PACKED = re.compile(
+    r"(?:ERR )?Error running script \(call to \w+\): (?:@\w+: ?\d+: )+-?(?P<said>.*)", re.DOTALL
+)
 _CLASSES: Final[dict[str, type[redis.ResponseError]]] = {
     "READONLY": redis.exceptions.ReadOnlyError,
     "OOM": redis.exceptions.OutOfMemoryError,

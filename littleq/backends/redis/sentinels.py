@@ -1,7 +1,8 @@
 """A server that Sentinels name: `redis+sentinel://user:password@host:26379,host:26379/service/0`.
 
-User and password are the server's. What is behind a `?` are options of redis-py for the connections to the server (`ssl=true`
-makes them TLS); those that begin with `sentinel_` are for the connections to the Sentinels: `sentinel_password=…`.
+User and password are the server's. What is behind a `?` are options of redis-py for the connections to the server
+(`ssl=true` makes them TLS); those that begin with `sentinel_` are for the connections to the Sentinels, as in
+`sentinel_password=…`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def parse_sentinel_url(url: str) -> tuple[str, list[Address], dict[str, Any], di
     """The name of the service, the addresses of the Sentinels, and options of connections to the server and to them.
 
     Raises:
-        ValueError: it is not of that form. Not for a message: a cause of it may quote a password.
+        ValueError: it is not of that form. Show nobody its text: it may quote a password.
 
     >>> parse_sentinel_url("redis+sentinel://:hunter2@a,b:26380/main/1")
     ('main', [('a', 26379), ('b', 26380)], {'password': 'hunter2', 'db': 1}, {})
@@ -36,7 +37,9 @@ def parse_sentinel_url(url: str) -> tuple[str, list[Address], dict[str, Any], di
     if found is None:
         raise ValueError
     nodes = [_NODE.fullmatch(node) for node in found["nodes"].split(",")]
-    addresses = [(node["host"].strip("[]"), int(node["port"] or DEFAULT_PORT)) for node in nodes if node is not None]
+    addresses = [
+        (node["host"].strip("[]"), int(node["port"] or DEFAULT_PORT)) for node in nodes if node is not None
+    ]
     if len(addresses) < len(nodes):
         raise ValueError
     user = f"{found['user']}@" if found["user"] else ""

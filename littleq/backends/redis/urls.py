@@ -69,11 +69,11 @@ class _OwnLocks:
 
 
 class _Pool(_OwnLocks, redis.ConnectionPool):
-    pass
+    """To one address."""
 
 
 class _SentinelPool(_OwnLocks, SentinelPool):
-    pass
+    """To where Sentinels say."""
 
 
 def redis_client(url: str, **options: Any) -> redis.Redis:
@@ -107,7 +107,11 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
         # Their messages may quote a password, where a character in the wrong place moves the URL's parts.
         pool = None
     if pool is None:
-        place = "host:26379,host:26379/service/database" if SCHEMES[scheme] == "sentinel" else "host:port/database"
+        place = (
+            "host:26379,host:26379/service/database"
+            if SCHEMES[scheme] == "sentinel"
+            else "host:port/database"
+        )
         raise ConfigurationError(
             f"The {scheme}:// URL cannot be read: write {scheme}://user:password@{place}, with special "
             "characters in the password percent-encoded and, behind a ?, only options of redis-py."
@@ -118,7 +122,10 @@ def redis_client(url: str, **options: Any) -> redis.Redis:
 def _sentinel_pool(url: str, options: dict[str, Any]) -> redis.ConnectionPool:
     service, addresses, known, of_sentinels = parse_sentinel_url(url)
     options = {**options, **known}
-    of_sentinels = {**{name: value for name, value in options.items() if name.startswith("socket_")}, **of_sentinels}
+    of_sentinels = {
+        **{name: value for name, value in options.items() if name.startswith("socket_")},
+        **of_sentinels,
+    }
     manager = Sentinel([])
     manager.sentinels = [_client(_Pool(host=host, port=port, **of_sentinels)) for host, port in addresses]
     return _SentinelPool(service, manager, **options)
@@ -138,7 +145,9 @@ def plain_pool(client: redis.Redis) -> tuple[Callable[..., redis.ConnectionPool]
     if isinstance(pool, SentinelConnectionPool):
         options: dict[str, Any] = {
             "service": pool.service_name,
-            "sentinels": [_plain(node.connection_pool.connection_kwargs) for node in pool.sentinel_manager.sentinels],
+            "sentinels": [
+                _plain(node.connection_pool.connection_kwargs) for node in pool.sentinel_manager.sentinels
+            ],
             "connection_class": pool.connection_class,
             "options": _plain(pool.connection_kwargs),
         }
@@ -154,7 +163,10 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in options.items()
-        if (isinstance(value, (str, bytes, int, float)) or (name == "credential_provider" and value is not None))
+        if (
+            isinstance(value, (str, bytes, int, float))
+            or (name == "credential_provider" and value is not None)
+        )
         and not name.startswith(("orig_", "maint_"))
     }
 
@@ -166,11 +178,13 @@ def is_at(client: redis.Redis, url: str) -> bool:
     if scheme == "embedded":
         return bool(ours.get("data_dir", ...) == parse_embedded_url(url))
     pool, other = client.connection_pool, redis_client(url).connection_pool
-    if not isinstance(pool, SentinelConnectionPool) or not isinstance(other, SentinelConnectionPool):
-        return type(pool) is type(other) and _place(ours) == _place(other.connection_kwargs)
-    service, db, sentinels = sentinel_place(pool)
-    their_service, their_db, their_sentinels = sentinel_place(other)
-    return (service, db) == (their_service, their_db) and bool(sentinels & their_sentinels)
+    if isinstance(pool, SentinelConnectionPool) and isinstance(other, SentinelConnectionPool):
+        service, db, sentinels = sentinel_place(pool)
+        their_service, their_db, their_sentinels = sentinel_place(other)
+        return (service, db) == (their_service, their_db) and bool(sentinels & their_sentinels)
+    if isinstance(pool, SentinelConnectionPool) or isinstance(other, SentinelConnectionPool):
+        return False
+    return _place(ours) == _place(other.connection_kwargs)
 
 
 def _place(options: dict[str, Any]) -> tuple[Any, ...]:

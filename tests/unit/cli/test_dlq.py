@@ -160,3 +160,27 @@ def test_two_letters_of_one_job_are_both_listed_and_purged_but_replayed_once(
     assert littleq("dlq", "list").out.endswith("2 dead letters.\n")
     assert littleq("dlq", "replay", "--all", "--dry-run").out.endswith("1 dead letter would be replayed.\n")
     assert littleq("dlq", "purge", "--all", "--yes").out == "2 dead letters purged.\n"
+
+
+def test_purge_deletes_only_what_passes_the_filters(
+    littleq: Littleq, backend: Any, make_letter: Make
+) -> None:
+    backend.bury(make_letter(0), make_letter(1, actor="fetch"), make_letter(2))
+    assert littleq("dlq", "purge", "--all", "--actor", "fetch", "--yes").out == "1 dead letter purged.\n"
+    assert [letter.letter_id for letter in backend.dead_letters.dead] == ["letter-0", "letter-2"]
+
+
+def test_a_letter_that_dies_while_others_are_purged_stays(
+    littleq: Littleq, backend: Any, make_letter: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was asked about it."""
+    backend.bury(make_letter(0), make_letter(1))
+    store, late = backend.dead_letters, make_letter(2)
+
+    def confirm(question: str, **_: Any) -> bool:
+        store.dead.append(late)
+        return True
+
+    monkeypatch.setattr("littleq.cli.dlq.click.confirm", confirm)
+    assert littleq("dlq", "purge", "--all").out == "2 dead letters purged.\n"
+    assert store.dead == [late]

@@ -6,6 +6,7 @@ Goes before Dramatiq's own consumer class, which still fetches, decodes and poll
     limbo       at its start and every 15 s, what this process fetched but never got (an answer lost on the wire,
                 a cache lost in a restart) goes back to the queue; a live worker's heartbeat would keep it from
                 everybody
+    schedule    a delay queue's consumer brings in what processes with LittleQ's own broker have delayed, when it is due
     room        with a full prefetch the stock consumer sleeps 5 ms and more while its threads run dry; this one
                 wakes when a job ends, and then takes a few at a time rather than one per round trip
 """
@@ -20,10 +21,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from dramatiq import Message
+from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from littleq import job
 from littleq.backends.redis.outages import in_dramatiqs_words, is_transient
+from littleq.backends.redis.scripts import lua
 
 if TYPE_CHECKING:
     from dramatiq.broker import MessageProxy
@@ -57,6 +60,7 @@ class _Accounting(_DramatiqConsumer):
         self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int, holdings: Holdings
     ) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+        self._promote: Any = None
         self.held = holdings.by_queue[queue_name]
         self._send_ack, self._send_nack = broker._dispatch("ack"), broker._dispatch("nack")
         self._room = threading.Event()
@@ -64,6 +68,7 @@ class _Accounting(_DramatiqConsumer):
         if queue_name.endswith(".DQ"):
             # A consumer thread forgets its delayed jobs when it starts over: none of them is anybody's now.
             self.held.clear()
+            self._promote = broker.client.register_script(lua("prelude", "holding", "promote"))
         self._leave_limbo()
 
     def ack(self, message: MessageProxy) -> None:
@@ -105,6 +110,8 @@ class _Accounting(_DramatiqConsumer):
 
     def __next__(self) -> MessageProxy | None:
         if not self.message_cache:
+            if self._promote is not None:
+                self._promote_due()
             if time.monotonic() - self._looked_at >= LIMBO_SECONDS:
                 self._leave_limbo()
             if not self._wait_for_room():
@@ -122,6 +129,11 @@ class _Accounting(_DramatiqConsumer):
             self.queued_message_ids.discard(message.message_id)
             self.queued_message_ids.add(redis_message_id)
         return message
+
+    def _promote_due(self) -> None:
+        """Processes with LittleQ's own RedisBroker keep delayed jobs in a schedule: bring in what is due, whoever sent it."""
+        with in_dramatiqs_words():
+            self._promote(keys=[self.broker.namespace], args=[q_name(self.queue_name)])
 
     def _wait_for_room(self) -> bool:
         """Whether a job more may be fetched; waits for that as long as an idle consumer would."""

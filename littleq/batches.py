@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import dramatiq
 from dramatiq.composition import group, pipeline
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     from littleq.policies.admission import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What became of one message of `send_many`.
 
     Attributes:
@@ -84,23 +82,33 @@ def _send_one(gate: Gate, message: Message[Any], delay: int | None) -> Sent:
 
 def _send_batch(gate: Gate, messages: list[Message[Any]], delay: int | None) -> list[Sent]:
     admission, found = gate.admission, [Sent(message, "shed") for message in messages]
-    # Each deferred job has a turn of its own, which is known only when the ones before it are.
-    waiting = [
-        (at, message, admission.admit(gate.broker, message, delay)._replace(overflow_delay=None))
-        for at, message in enumerate(messages)
-    ]
+    judged: dict[Any, Ticket] = {}
+
+    def ticket(message: Message[Any]) -> Ticket:
+        """Messages that differ in nothing that counts share a ticket."""
+        options = message.options
+        what = (message.queue_name, message.actor_name, options.get("criticality"), "scheduled_at" in options)
+        if what not in judged:
+            # Each deferred job has a turn of its own, which is known only when the ones before it are.
+            judged[what] = admission.admit(gate.broker, message, delay)._replace(overflow_delay=None)
+        return judged[what]
+
+    waiting = [(at, message, ticket(message)) for at, message in enumerate(messages)]
     while waiting:
         refused = []
+        entered: Counter[Ticket] = Counter()
         receipts = _enqueue_many(gate, [(m, ticket, delay) for _, m, ticket in waiting], whole=False)
-        for (at, message, ticket), receipt in zip(waiting, receipts, strict=True):
+        for (at, message, its), receipt in zip(waiting, receipts, strict=True):
             if receipt.outcome != "full":
-                admission.settle(ticket, entered=True)
-                found[at] = Sent(receipt.message, ticket.outcome)
+                entered[its] += 1
+                found[at] = Sent(receipt.message, its.outcome)
                 continue
             try:
-                refused.append((at, message, admission.overflow(ticket, receipt.depth)))
+                refused.append((at, message, admission.overflow(its, receipt.depth)))
             except Overloaded as error:
                 found[at] = Sent(message, "shed", error)
+        for its, jobs in entered.items():
+            admission.settle(its._replace(jobs=jobs), entered=True)
         waiting = refused
     return found
 

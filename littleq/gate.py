@@ -132,8 +132,11 @@ class Gate:
             with passage.on(passage.SEND):  # sent by a hook of another send
                 return self._enqueue(message, delay=delay), ticket
         bound = Bound(ticket.bound, ticket.overflow_delay)
-        with passage.on(Passage("send", bound=bound)):
+        token = passage.current.set(Passage("send", bound=bound))  # spelt out: this runs for every send
+        try:
             message = self._enqueue(message, delay=delay)
+        finally:
+            passage.current.reset(token)
         return message, self.admission.deferred(ticket) if bound.overflowed else ticket
 
     def _follow_up(self, message: Message[Any], delay: int | None) -> Message[Any]:

@@ -32,6 +32,7 @@ class Hooks:
         self._broker = broker
         self._emit_before = broker.emit_before
         self._emit_after = broker.emit_after
+        self._is_ours = False  # whether `_emit_after` is
         # The stack as last seen, and who in it overrides which hook: replaced together, as other threads look too.
         self._known: tuple[list[Middleware], dict[str, list[Middleware]]] = ([], {})
 
@@ -41,7 +42,7 @@ class Hooks:
         if type(broker).emit_before is Broker.emit_before:
             self._emit_before = self._run_before
         if type(broker).emit_after is Broker.emit_after:
-            self._emit_after = self._run_after
+            self._emit_after, self._is_ours = self._run_after, True
         broker.emit_before = self.emit_before  # type: ignore[method-assign]
         broker.emit_after = self.emit_after  # type: ignore[method-assign]
 
@@ -55,6 +56,10 @@ class Hooks:
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """As `Broker.emit_after`; what is sent in there cannot be refused, since nobody would hear of it."""
+        if self._is_ours and not self._with("after_" + signal):
+            if signal in _VERDICTS:
+                job.note(args[0], judged=True)
+            return
         token = passage.in_after_hook.set(True)
         job_token = passage.after_job.set(signal == "process_message")
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
 
 from littleq.job import Death
 
@@ -101,8 +101,7 @@ class Inspector(Protocol):
 Outcome = Literal["in", "deferred", "gone", "full"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """One message on its way in.
 
     Attributes:
@@ -120,8 +119,7 @@ class Sending:
     held: Message[Any] | MessageProxy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of a `Sending`.
 
     Attributes:

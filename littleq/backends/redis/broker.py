@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -28,19 +30,19 @@ from dramatiq.common import current_millis, dq_name, q_name
 from dramatiq.errors import DecodeError
 
 from littleq import job, passage
-from littleq.backends.base import DeadLetter, Receipt, Sending
+from littleq.backends.base import Receipt, Sending
 from littleq.backends.redis.consumer import DelayConsumer, RedisConsumer
 from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.desk import Ack, Desk
-from littleq.backends.redis.quick import QuickScript
+from littleq.backends.redis.quick import QuickScript, Running
 from littleq.backends.redis.running import RunningJobs
 from littleq.backends.redis.scripts import lua
-from littleq.backends.redis.sending import Ids, arguments, named, ready_form, receipt
+from littleq.backends.redis.sending import Args, Ids, encoded, named, ready_form, receipt
 from littleq.backends.redis.urls import redis_client, sibling
 from littleq.backends.redis.watch import BEAT, Watch
 from littleq.background import survive_forks
 from littleq.config.models import DEFAULT_HEARTBEAT_TIMEOUT_SECONDS, DEFAULT_MAX_DELIVERIES
-from littleq.dead_letters import fingerprint
+from littleq.dead_letters import fingerprint_of
 
 if TYPE_CHECKING:
     from dramatiq import Middleware
@@ -59,6 +61,16 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 BATCH = 500
 #: Jobs of plain Dramatiq's delay queue that are adopted by one round trip.
 ADOPT_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Messages of one round trip: prepared, then on their way."""
+
+    sendings: Sequence[Sending]
+    args: Args
+    messages: list[Message[Any]] = field(default_factory=list)
+    running: Running | None = None
 
 
 class RedisBroker(DramatiqRedisBroker):
@@ -171,7 +183,7 @@ class RedisBroker(DramatiqRedisBroker):
         return found.message
 
     def enqueue_many(self, sendings: Sequence[Sending], *, whole: bool = False) -> list[Receipt]:
-        """Send messages, 500 with each round trip.
+        """Send messages, 500 with each round trip; the next 500 are prepared while the server takes these in.
 
         Args:
             sendings: what to send.
@@ -184,23 +196,40 @@ class RedisBroker(DramatiqRedisBroker):
         Raises:
             redis.RedisError: the server did not answer, or refused; earlier batches are in.
         """
-        receipts: list[Receipt] = []
         size = max(1, len(sendings)) if whole else BATCH
-        for first in range(0, len(sendings), size):
-            receipts += self._send(sendings[first : first + size], whole)
-        return receipts
+        receipts: list[Receipt] = []
+        on_the_way: _Batch | None = None
+        try:
+            for first in range(0, len(sendings), size):
+                batch = self._prepared(sendings[first : first + size], whole)
+                if on_the_way is not None:
+                    receipts += self._received(on_the_way)
+                on_the_way = batch
+                batch.running = self.own_scripts["enqueue"].start(keys=[self.namespace], args=batch.args.list)
+        except BaseException:
+            if on_the_way is not None:  # nobody hears of it, but its connection is in use again
+                with suppress(Exception):
+                    self._received(on_the_way)
+            raise
+        return receipts if on_the_way is None else receipts + self._received(on_the_way)
 
-    def _send(self, sendings: Sequence[Sending], whole: bool) -> list[Receipt]:
-        messages, args = [], [self.broker_id, "1" if whole else ""]
+    def _prepared(self, sendings: Sequence[Sending], whole: bool) -> _Batch:
+        batch = _Batch(sendings, Args(self.broker_id, whole=whole))
         for sending in sendings:
             message = named(sending, self._ids.new(sending.message.message_id))
             self.logger.debug("Enqueueing message %r on queue %r.", message.message_id, message.queue_name)
             self.emit_before("enqueue", message, sending.delay)
-            args += arguments(sending, message)
-            messages.append(message)
-        answers = self._run("enqueue", args)
-        receipts = [receipt(message, answer) for message, answer in zip(messages, answers, strict=True)]
-        for sending, found in zip(sendings, receipts, strict=True):
+            batch.args.add(sending, message)
+            batch.messages.append(message)
+        return batch
+
+    def _received(self, batch: _Batch) -> list[Receipt]:
+        running, batch.running = batch.running, None
+        if running is None:  # its answer was taken, or it never left
+            return []
+        answers = running.answer()
+        receipts = [receipt(message, answer) for message, answer in zip(batch.messages, answers, strict=True)]
+        for sending, found in zip(batch.sendings, receipts, strict=True):
             if found.outcome in ("in", "deferred"):
                 self.emit_after("enqueue", found.message, sending.delay)
         return receipts
@@ -261,10 +290,7 @@ class RedisBroker(DramatiqRedisBroker):
             data = b""
         death = job.read(message.options).get("dead", {})
         letter_id = message.options["redis_message_id"]
-        letter = DeadLetter(
-            letter_id, queue_name, message.actor_name, message.message_id, (), {}, {}, 0.0, death
-        )
-        mark = fingerprint(letter).key if death else ""
+        mark = fingerprint_of(message.actor_name, death).key if death and data else ""
         self._run("nack", [self.broker_id, queue_name, letter_id, data, message.actor_name, mark])
 
     def dead_letter_undecodable(self, queue_name: str, redis_message_id: str) -> None:
@@ -295,7 +321,7 @@ class RedisBroker(DramatiqRedisBroker):
         ready.options["redis_message_id"] = redis_message_id
         if joins:
             job.write(ready.options, ready_at=eta / 1000)
-        return redis_message_id, int(eta - current_millis()), ready.encode(), int(joins)
+        return redis_message_id, int(eta - current_millis()), encoded(ready), int(joins)
 
     # Operating.
 

@@ -28,6 +28,7 @@ class QuickScript:
 
     def __init__(self, client: redis.Redis, text: str) -> None:
         self._script = client.register_script(text)
+        self._sha = self._script.sha
         self._pool = client.connection_pool
         # A client bound to one connection guards it with a lock of its own: leave that to it.
         self._is_pooled = client.connection is None
@@ -44,10 +45,21 @@ class QuickScript:
         Raises:
             redis.RedisError: as redis-py's `Script`; what a command in the script met, as Redis 7 reports it.
         """
+        return self.start(keys, args).answer()
+
+    def start(self, keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> Running:
+        """Ask for the script to be run; the caller may do something else meanwhile, and must take the answer."""
+        running = Running(self, keys, args)
+        if self._is_pooled:
+            running.ask(self._sha)
+        return running
+
+    def _finish(self, running: Running) -> Any:
+        keys, args = running.keys, running.args
         try:
             if not self._is_pooled:
                 return self._script(keys=keys, args=args)
-            return self._try(keys, args)
+            return self._try(running)
         except redis.ResponseError as error:
             said = unpacked(error)
             if not isinstance(said, redis.exceptions.ReadOnlyError) or not self._is_pooled:
@@ -60,17 +72,17 @@ class QuickScript:
             self._start_afresh()
             raise unpacked(error) from None
 
-    def _try(self, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    def _try(self, running: Running) -> Any:
+        connection = running.connection
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._pool.get_connection()
-        try:
-            connection.send_command("EVALSHA", self._script.sha, len(keys), *keys, *args)
+            if running.error is not None:
+                raise running.error
             answer = connection.read_response()
         except redis.exceptions.NoScriptError:
             self._pool.release(connection)
         except (redis.ConnectionError, redis.TimeoutError) as error:
+            if connection is None:  # there is none to be had
+                raise
             self._give_up(connection)
             self._start_afresh()  # what was cut off without a word takes a time-out each to notice
             if isinstance(error, redis.TimeoutError) and not _repeats(connection, error):
@@ -80,12 +92,19 @@ class QuickScript:
             raise
         except BaseException:
             # Cut off half-way, by a time limit say: this answer must not meet the next question.
-            self._give_up(connection)
+            if connection is not None:
+                self._give_up(connection)
             raise
         else:
             self._give_back(connection)
             return answer
-        return self._script(keys=keys, args=args)
+        return self._script(keys=running.keys, args=running.args)
+
+    def _take(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection()
 
     def _give_back(self, connection: Any) -> None:
         if len(self._idle) < self._keep:
@@ -103,6 +122,29 @@ class QuickScript:
             while True:
                 self._give_up(self._idle.pop())
         self._pool.disconnect(inuse_connections=False)
+
+
+class Running:
+    """A script that the server was asked to run, and whose answer is not read yet."""
+
+    __slots__ = ("connection", "error", "keys", "args", "_script")
+
+    def __init__(self, script: QuickScript, keys: Sequence[Any], args: Sequence[Any]) -> None:
+        self.keys, self.args = keys, args
+        self._script = script
+        self.connection: Any = None
+        self.error: BaseException | None = None
+
+    def ask(self, sha: str) -> None:
+        try:
+            self.connection = self._script._take()
+            self.connection.send_command("EVALSHA", sha, len(self.keys), *self.keys, *self.args)
+        except BaseException as error:  # raised to whoever takes the answer, once the connection is seen to
+            self.error = error
+
+    def answer(self) -> Any:
+        """What the script said; errors as `QuickScript`'s."""
+        return self._script._finish(self)
 
 
 def _repeats(connection: Any, error: Exception) -> bool:

@@ -7,17 +7,18 @@ schedule alone, so that its promotion is a move and nothing is encoded twice.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dramatiq import JSONEncoder, Message, get_encoder
+from dramatiq.broker import MessageProxy
 from dramatiq.common import current_millis, dq_name
 
 from littleq import job
 from littleq.backends.base import Receipt, Sending
 
-if TYPE_CHECKING:
-    from dramatiq import Message
 
 class Ids:
     """Names for jobs: `<message id>.<name of this process><number>`.
@@ -37,11 +38,47 @@ class Ids:
 def named(sending: Sending, redis_message_id: str) -> Message[Any]:
     """The message as Dramatiq's hooks see it."""
     if sending.delay is None:
-        return sending.message.copy(options={"redis_message_id": redis_message_id})
-    return sending.message.copy(
-        queue_name=dq_name(sending.message.queue_name),
-        options={"redis_message_id": redis_message_id, "eta": current_millis() + sending.delay},
+        return _with_options(sending.message, redis_message_id=redis_message_id)
+    delayed = _with_options(
+        sending.message, redis_message_id=redis_message_id, eta=current_millis() + sending.delay
     )
+    return delayed.copy(queue_name=dq_name(delayed.queue_name))
+
+
+def _with_options(message: Message[Any] | MessageProxy, **options: Any) -> Message[Any]:
+    """As `message.copy(options=options)`, which spends most of its time in `dataclasses.replace`."""
+    plain = message._message if isinstance(message, MessageProxy) else message
+    if type(plain) is not Message:
+        return plain.copy(options=options)
+    return Message(
+        plain.queue_name,
+        plain.actor_name,
+        plain.args,
+        plain.kwargs,
+        {**plain.options, **options},
+        plain.message_id,
+        plain.message_timestamp,
+    )
+
+
+#: What `dramatiq.JSONEncoder` makes anew for each message.
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def encoded(message: Message[Any]) -> bytes:
+    """As `message.encode()`, at half its cost for plain messages and Dramatiq's default encoder."""
+    if type(message) is not Message or type(get_encoder()) is not JSONEncoder:
+        return bytes(message.encode())
+    fields = {
+        "queue_name": message.queue_name,
+        "actor_name": message.actor_name,
+        "args": message.args,
+        "kwargs": message.kwargs,
+        "options": message.options,
+        "message_id": message.message_id,
+        "message_timestamp": message.message_timestamp,
+    }
+    return _encode_json(fields).encode("utf-8")
 
 
 def ready_form(message: Message[Any], queue: str) -> Message[Any]:
@@ -55,32 +92,40 @@ def ready_form(message: Message[Any], queue: str) -> Message[Any]:
     return ready
 
 
-def arguments(sending: Sending, message: Message[Any]) -> tuple[Any, ...]:
-    """What `enqueue.lua` wants to know of one message, which has passed the hooks."""
-    queue, options, delay = sending.message.queue_name, message.options, sending.delay
-    if not job.is_known(options):  # no middleware stamps it: the accounts know a job by its stamp
-        job.write(options, ready_at=time.time() + (delay or 0) / 1000)
-    ready = message if delay is None else ready_form(message, queue)
-    overflow: tuple[Any, Any] = ("", "")
-    if sending.overflow_delay is not None:
-        late = ready.copy()
-        job.write(
-            late.options, ready_at=time.time() + sending.overflow_delay / 1000, outcome="deferred"
+class Args:
+    """The arguments of `enqueue.lua`: what messages in a row have in common is said once."""
+
+    def __init__(self, worker: str, *, whole: bool) -> None:
+        self.list: list[Any] = [worker, "1" if whole else ""]
+        self._common: tuple[Any, ...] | None = None
+        self._count_at = 0
+
+    def add(self, sending: Sending, message: Message[Any]) -> None:
+        """One message, which has passed the hooks."""
+        queue, options, delay = sending.message.queue_name, message.options, sending.delay
+        if not job.is_known(options):  # no middleware stamps it: the accounts know a job by its stamp
+            job.write(options, ready_at=time.time() + (delay or 0) / 1000)
+        ready = message if delay is None else ready_form(message, queue)
+        held, late = sending.held, sending.overflow_delay
+        common = (
+            queue,
+            "" if delay is None else delay,
+            "" if sending.bound is None else sending.bound,
+            "" if late is None else late,
+            "1" if held is None or not job.is_known(held.options) else "",
+            "" if held is None else held.queue_name,
+            "" if held is None else held.options["redis_message_id"],
         )
-        overflow = sending.overflow_delay, late.encode()
-    held = sending.held
-    joins = held is None or not job.is_known(held.options)
-    return (
-        queue,
-        options["redis_message_id"],
-        ready.encode(),
-        "" if delay is None else delay,
-        "" if sending.bound is None else sending.bound,
-        *overflow,
-        "1" if joins else "",
-        "" if held is None else held.queue_name,
-        "" if held is None else held.options["redis_message_id"],
-    )
+        if common != self._common:
+            self._common = common
+            self.list += (*common, 0)
+            self._count_at = len(self.list) - 1
+        self.list[self._count_at] += 1
+        self.list += (options["redis_message_id"], encoded(ready))
+        if late is not None:
+            delayed = ready.copy()
+            job.write(delayed.options, ready_at=time.time() + late / 1000, outcome="deferred")
+            self.list.append(encoded(delayed))
 
 
 def receipt(message: Message[Any], answer: int) -> Receipt:

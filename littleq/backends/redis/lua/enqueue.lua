@@ -1,15 +1,15 @@
 -- Takes messages in: first sends (judged against a bound), retries and due jobs that take the place of a held one.
 --
--- ARGV 1 worker  2 "1": all messages or none  then ten for each message:
---   1 queue  2 id  3 message  4 delay in ms, "" for none  5 bound of the queue in jobs, "" for none
---   6 delay in ms if the bound is reached, "" to refuse  7 the message in that case
---   8 "1": counts as admitted  9, 10 queue and id of the held job whose place it takes, "" for none
--- Answers, for each message: 1 in, 2 in with the delay of 6, 0 its place is taken or gone, -1 - depth refused.
+-- ARGV 1 worker  2 "1": all messages or none  then groups of messages: what is common to those of a group
+--   1 queue  2 delay in ms, "" for none  3 bound of the queue in jobs, "" for none  4 delay in ms if the bound is reached, ""
+--   to refuse  5 "1": counts as admitted  6, 7 queue and id of the held job whose place it takes, "" for none  8 how many
+-- and for each of them id and message, and where 4 says so the message in that case.
+-- Answers, for each message: 1 in, 2 in with the delay of 4, 0 its place is taken or gone, -1 - depth refused.
 --
 -- Invariants: with a bound, at no instant are there more jobs in the queue than it says; an answer that was lost may be asked
 -- for again, and changes nothing; a retry or a due job is in when the held one is out, in one step, or neither is.
 
-local worker, whole, FIELDS = ARGV[1], ARGV[2] == "1", 10
+local worker, whole, COMMON = ARGV[1], ARGV[2] == "1", 8
 
 local function release(queue, id)
     if redis.call("SREM", held_by(worker, queue), id) == 0 then
@@ -28,10 +28,10 @@ local function is_in(queue, id)
     return redis.call("HEXISTS", messages_of(queue), id) == 1 or redis.call("HEXISTS", delayed_of(queue), id) == 1
 end
 
-local function take_in(at)
-    local queue, id, data, delay, bound = unpack(ARGV, at, at + 4)
-    local overflow, joins, held_queue, held = ARGV[at + 5], ARGV[at + 7], ARGV[at + 8], ARGV[at + 9]
-    local messages, outcome = messages_of(queue), 1
+-- One message, which stands at `at` with what its group has in common at `common`.
+local function take_in(common, at)
+    local queue, delay, bound, overflow, joins, held_queue, held = unpack(ARGV, common, common + COMMON - 2)
+    local id, data, messages, outcome = ARGV[at], ARGV[at + 1], messages_of(queue), 1
     if held ~= "" and not release(held_queue, held) then
         return is_in(queue, id) and 1 or 0
     end
@@ -43,7 +43,7 @@ local function take_in(at)
             elseif overflow == "" then
                 return -1 - depth
             end
-            delay, data, outcome = overflow, ARGV[at + 6], 2
+            delay, data, outcome = overflow, ARGV[at + 2], 2
         end
     end
     if delay ~= "" and tonumber(delay) > 0 then
@@ -63,28 +63,39 @@ local function take_in(at)
     return outcome
 end
 
--- Whether all messages would fit; else the answers that say which of them would not.
-local function refusal()
-    local more, answers, refused = {}, {}, false
-    for at = 3, #ARGV, FIELDS do
-        local queue, bound = ARGV[at], ARGV[at + 4]
-        more[queue] = (more[queue] or 0) + 1
-        answers[#answers + 1] = 0
-        if bound ~= "" then
-            local depth = redis.call("HLEN", messages_of(queue))
-            if depth + more[queue] > tonumber(bound) then
-                answers[#answers], refused = -1 - depth, true
-            end
-        end
-    end
-    return refused and answers
+-- Whether all messages of a group would fit beside those of groups before it.
+local more = {}
+local function refuse_all(common)
+    local queue, bound = ARGV[common], tonumber(ARGV[common + 2])
+    more[queue] = (more[queue] or 0) + tonumber(ARGV[common + COMMON - 1])
+    local depth = bound and redis.call("HLEN", messages_of(queue))
+    return bound and depth + more[queue] > bound and -1 - depth or 0
 end
 
-local answers = whole and refusal()
-if not answers then
-    answers = {}
-    for at = 3, #ARGV, FIELDS do
-        answers[#answers + 1] = take_in(at)
+local function each(answer)
+    local answers, common = {}, 3
+    while common <= #ARGV do
+        local at, size = common + COMMON, ARGV[common + 3] == "" and 2 or 3
+        for _ = 1, tonumber(ARGV[common + COMMON - 1]) do
+            answers[#answers + 1] = answer(common, at)
+            at = at + size
+        end
+        common = at
+    end
+    return answers
+end
+
+if whole then
+    local refused, answers, last, found = false, nil, nil, 0
+    answers = each(function(common)
+        if common ~= last then  -- each group is asked once
+            last, found = common, refuse_all(common)
+            refused = refused or found < 0
+        end
+        return found
+    end)
+    if refused then
+        return answers
     end
 end
-return answers
+return each(take_in)

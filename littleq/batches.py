@@ -1,8 +1,9 @@
 """Many messages at once: `send_many`, and Dramatiq's groups.
 
-On a broker that holds the bound of a queue itself a batch is one round trip, and so is a group: its members are collected while
-`group.run` sends them, and go in together or not at all. Elsewhere messages go one by one, and a group is judged as a whole
-before its first member is sent (`group.run` sets up its completion barrier first: a refusal midway would leave half a group).
+On a broker that holds the bound of a queue itself a batch is one round trip, and so is a group: its members are
+collected while `group.run` sends them, and go in together or not at all. Elsewhere messages go one by one, and a
+group is judged as a whole before its first member is sent (`group.run` sets up its completion barrier first: a
+refusal midway would leave half a group).
 """
 
 from __future__ import annotations
@@ -157,9 +158,7 @@ def _send_whole(gate: Gate, members: list[tuple[Message[Any], int | None]]) -> N
         judged = [(message, tickets[message.queue_name], delay) for message, delay in members]
         full = {
             ticket.asked: receipt.depth
-            for (_, ticket, _), receipt in zip(
-                judged, _enqueue_many(gate, judged, whole=True), strict=True
-            )
+            for (_, ticket, _), receipt in zip(judged, _enqueue_many(gate, judged, whole=True), strict=True)
             if receipt.outcome == "full"
         }
         if not full:

@@ -7,8 +7,8 @@
 Why not a hook: `before_enqueue` cannot change where or when a message goes, and Dramatiq swallows what most callers of
 `enqueue` inside a worker would have to see.
 
-A broker that holds the bound of a queue itself is told what it is, and answers in the same step (`passage.Bound`); elsewhere the
-judgement comes before the enqueue. Many messages at once, and groups: `littleq.batches`.
+A broker that holds the bound of a queue itself is told what it is, and answers in the same step (`passage.Bound`);
+elsewhere the judgement comes before the enqueue. Many messages at once, and groups: `littleq.batches`.
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ class Gate:
             try:
                 return self._enqueue(message, delay=delay)
             except Exception as error:
-                if not isinstance(
-                    error, (BrokerConnectionError, OSError)
-                ) and not self.backend.is_transient(error):
+                if not isinstance(error, (BrokerConnectionError, OSError)) and not self.backend.is_transient(
+                    error
+                ):
                     raise
                 self.broker.logger.warning(
                     "Message %r follows a job and could not be sent (%s); trying again in %.1f s.",

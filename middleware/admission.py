@@ -100,8 +100,8 @@ class AdmissionControl(Middleware):
     neither defer nor divert. Retries, due delayed jobs, follow-ups of a job and periodic messages (periodiq's
     scheduler would end) are never judged.
 
-    Who holds the bound: a broker that does so itself, in the step that enqueues (`depth` is None then: `admit` says what the
-    bound is, and `overflow` what to do when the broker finds the queue full); else a depth meter.
+    Who holds the bound: a broker that does so itself, in the step that enqueues (`depth` is None then: `admit` says
+    what the bound is, and `overflow` what to do when the broker finds the queue full); else a depth meter.
 
     Fails open: when judging itself fails (the broker's depth cannot be read, say), the job is let in as
     `bypassed` and the failure is counted. Only `Overloaded` and a wrong `criticality` reach the sender.

@@ -1,9 +1,10 @@
 """A network that a test may cut: a TCP proxy in a thread of its own.
 
-    open     bytes pass
-    cut      all connections are reset, new ones too
-    hole     silence: nothing passes, nobody is told. What was on its way arrives when the proxy is open again, as TCP repeats
-             it then; also what its sender has given up on meanwhile.
+open     bytes pass
+cut      all connections are reset, new ones too
+hole     silence: nothing passes, nobody is told. What was on its way arrives when the proxy is open again, as TCP
+repeats
+         it then; also what its sender has given up on meanwhile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Servers of a test's own: any binary at hand, stopped, killed, frozen and started again; replicas, Sentinels, certificates."""
+"""Servers of a test's own: any binary at hand, killed, frozen and started again; replicas, Sentinels, certificates."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ class Server:
                 return
             except (redis.ConnectionError, redis.ResponseError) as error:
                 if time.monotonic() > deadline or self.process is None or self.process.poll() is not None:
-                    pytest.fail(f"{self.program} did not start ({error}): {(self.folder / 'log').read_text()}")
+                    pytest.fail(
+                        f"{self.program} did not start ({error}): {(self.folder / 'log').read_text()}"
+                    )
                 time.sleep(0.01)
 
     def is_loading(self) -> bool:

@@ -33,8 +33,8 @@ from tests.proxy import Proxy
 from tests.support import eventually
 
 HEARTBEAT_SECONDS = 4.0
-#: Documented: a second where the process died, the heartbeat timeout where its watcher died too. Some of this machine's noise
-#: on top; far enough from the other bound to tell the two apart.
+#: Documented: a second where the process died, the heartbeat timeout where its watcher died too. Some of this
+#: machine's noise on top; far enough from the other bound to tell the two apart.
 LIMBO_SECONDS = {"process": 2.0, "machine": HEARTBEAT_SECONDS + 1.0}
 
 #: A job says that it ran before it is acked, fails at its first attempt now and then, and is never cured now and then.
@@ -169,8 +169,10 @@ def test_a_fleet_survives_everything(
         killed = time.monotonic()
         held = f"dramatiq:__acks__.{dead}.q"
         eventually(
-            lambda held=held, dead=dead: not observer.client.exists(held)
-            and observer.client.zscore("dramatiq:__heartbeats__", dead) is None,
+            lambda held=held, dead=dead: (
+                not observer.client.exists(held)
+                and observer.client.zscore("dramatiq:__heartbeats__", dead) is None
+            ),
             what="the recovery of what it held",
         )
         assert time.monotonic() - killed < LIMBO_SECONDS["machine" if is_machine else "process"]

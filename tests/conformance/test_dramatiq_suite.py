@@ -1,8 +1,8 @@
 """Dramatiq's own tests pass with `littleq.install` on every stub and Redis broker, ours and Dramatiq's.
 
-The tests come from the sdist of the very version that is installed. All of them run with LittleQ's RedisBroker in place of
-Dramatiq's; those that use Redis run with Dramatiq's once more. They run twice as fast as in turn: in two processes, each with a
-server of its own. Each of theirs is a subtest here, so a summary names what fails.
+The tests come from the sdist of the very version that is installed. All of them run with LittleQ's RedisBroker in
+place of Dramatiq's; those that use Redis run with Dramatiq's once more. They run twice as fast as in turn: in two
+processes, each with a server of its own. Each of theirs is a subtest here, so a summary names what fails.
 
 `CONFORMANCE_PLAIN=1 python -m pytest tests/conformance/test_dramatiq_suite.py` runs them without LittleQ: then all
 of them must pass, the exceptions too.
@@ -62,8 +62,10 @@ EXCEPTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             _NEVER_CALLED,
         ),
         "test_redis.py::test_redis_requeues_unhandled_delay_messages_on_shutdown": (
-            "It looks for a delayed job in the list from which workers load it into their memory; ours waits in a "
-            "schedule on the server, and no shutdown touches it.",
+            (
+                "It looks for a delayed job in the list from which workers load it into their memory; ours waits in a "
+                "schedule on the server, and no shutdown touches it."
+            ),
             r"in \[\]",
         ),
         "test_redis.py::test_redis_join_race_condition": (

@@ -1,4 +1,4 @@
-"""Random interleavings of all operations and deaths against a real server: where each job is, the accounts, the order."""
+"""Random interleavings of all operations and deaths on a real server: where each job is, the accounts, the order."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class Accounting(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from(WORKERS))
     def is_taken_for_dead(self, who: str) -> None:
-        """Silent for too long: its jobs go to others, and what it says about them later changes nothing for the worse."""
+        """Silent for too long: its jobs go to others, and it forgets them."""
         self.processes[who].cached.clear()
         self.processes[who].consumer._cache.clear()
         self.operator.bury(self.processes[who].broker.broker_id)

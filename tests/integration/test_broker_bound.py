@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from typing import Any
 
 import dramatiq
@@ -163,7 +164,7 @@ def test_deferred_jobs_line_up_and_do_not_come_back_all_at_once(our_app: Any) ->
     littleq.send_many([actor.message() for _ in range(4)], broker=app.broker)
     dues = [due for _, due in app.client.zrange("littleq:dramatiq:q:schedule", 0, -1, withscores=True)]
     assert len(dues) == 3
-    assert all(later - sooner >= 1000 for sooner, later in zip(dues, dues[1:], strict=False)), dues
+    assert all(later - sooner >= 1000 for sooner, later in pairwise(dues)), dues
 
 
 def test_what_finds_no_room_is_diverted_until_that_queue_is_full_too(our_app: Any) -> None:
@@ -172,7 +173,9 @@ def test_what_finds_no_room_is_diverted_until_that_queue_is_full_too(our_app: An
         SLAQueueConfig("other", arrival_rate=2, sla_seconds=1),
     )
     actor = app.actor(lambda: None, actor_name="work", queue_name="q")
-    outcomes = [found.outcome for found in littleq.send_many([actor.message() for _ in range(4)], broker=app.broker)]
+    outcomes = [
+        found.outcome for found in littleq.send_many([actor.message() for _ in range(4)], broker=app.broker)
+    ]
     assert outcomes == ["admitted", "diverted", "diverted", "shed"]
     with pytest.raises(littleq.Overloaded) as refused:
         actor.send()
@@ -196,7 +199,9 @@ def test_a_group_is_let_in_whole_or_not_at_all_in_one_round_trip(our_app: Any) -
 
 
 def test_a_group_that_is_deferred_or_diverted_stays_together(our_app: Any) -> None:
-    app = our_app(limited(1, on_overload="divert", divert_to="other"), SLAQueueConfig("other", admission="off"))
+    app = our_app(
+        limited(1, on_overload="divert", divert_to="other"), SLAQueueConfig("other", admission="off")
+    )
     actor = app.actor(lambda: None, actor_name="work", queue_name="q")
     dramatiq.group([actor.message() for _ in range(3)], broker=app.broker).run()
     assert (app.truth().ready, app.truth("other").ready) == (0, 3)

@@ -1,4 +1,4 @@
-"""A fleet that migrates: plain Dramatiq processes, the stock extension and our broker on one queue, in both directions."""
+"""A fleet that migrates: plain Dramatiq, the stock extension and our broker on one queue, in both directions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from redis import Redis
 
 import littleq
 from littleq.backends import backend_for
-from littleq.backends.redis.broker import RedisBroker
 from littleq.config import SLAQueueConfig
 from tests.support import App, OurApp, eventually
 
-QUEUE = SLAQueueConfig("q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.02, max_retries=1)
+QUEUE = SLAQueueConfig(
+    "q", admission="off", min_backoff_seconds=0.01, max_backoff_seconds=0.02, max_retries=1
+)
 
 
 class PlainApp:
@@ -26,7 +27,9 @@ class PlainApp:
     def __init__(self, url: str) -> None:
         import dramatiq
 
-        self.broker = PlainBroker(client=Redis.from_url(url), heartbeat_timeout=2000, maintenance_chance=1_000_000)
+        self.broker = PlainBroker(
+            client=Redis.from_url(url), heartbeat_timeout=2000, maintenance_chance=1_000_000
+        )
         self.ran: list[Any] = []
         self.workers: list[Worker] = []
 
@@ -36,7 +39,13 @@ class PlainApp:
                 raise RuntimeError(what)
 
         self.actor: Any = dramatiq.actor(
-            work, broker=self.broker, actor_name="work", queue_name="q", max_retries=1, min_backoff=20, max_backoff=40
+            work,
+            broker=self.broker,
+            actor_name="work",
+            queue_name="q",
+            max_retries=1,
+            min_backoff=20,
+            max_backoff=40,
         )
 
     def work(self) -> Worker:

@@ -185,9 +185,7 @@ def test_a_job_that_is_due_sooner_is_not_slept_through(waiters: Any, producer: R
     until(lambda: [got.args for got in idle.got] == [(2,)], seconds=1.5)
 
 
-def test_jobs_of_a_plain_producer_are_seen_within_a_second(
-    valkey_url: str, redis_client: Any
-) -> None:
+def test_jobs_of_a_plain_producer_are_seen_within_a_second(valkey_url: str, redis_client: Any) -> None:
     from dramatiq.brokers.redis import RedisBroker as PlainBroker
 
     waiter = Waiter(valkey_url)
@@ -231,7 +229,9 @@ def test_the_fleet_holds_no_more_than_its_bound_and_a_freed_place_wakes_somebody
         waiter.consumer.ack(got)
 
 
-def test_a_killed_holder_frees_its_share_of_the_fleet(waiters: Any, producer: RedisBroker, valkey_url: str) -> None:
+def test_a_killed_holder_frees_its_share_of_the_fleet(
+    waiters: Any, producer: RedisBroker, valkey_url: str
+) -> None:
     killed = RedisBroker(client=Redis.from_url(valkey_url), middleware=[], watch=False)
     killed.global_concurrency = {"q": 1}
     producer.enqueue(message(1))

@@ -184,7 +184,6 @@ def test_a_watcher_that_is_killed_is_replaced(
     worker = start(timeout=2000)
     os.kill(worker.watcher, signal.SIGKILL)
 
-
     if not Path(f"/proc/{worker.process.pid}/task").exists():
         pytest.skip("finds children by /proc")
     eventually(lambda: _child_of(worker) is not None, what="another watcher")
@@ -257,7 +256,9 @@ def test_a_job_that_kills_its_workers_is_poison_and_its_neighbours_are_not(
     for attempt in range(3):
         worker = start()
         worker.process.wait(timeout=20)
-        eventually(lambda: truth(producer).in_flight + truth(producer).orphaned == 0, what=f"burial {attempt}")
+        eventually(
+            lambda: truth(producer).in_flight + truth(producer).orphaned == 0, what=f"burial {attempt}"
+        )
     assert [number for _, number in lines(log) if number == 1] == [1, 1, 1]
     (letter,) = backend_for(producer).dead_letters.letters("q")
     assert (letter.args, letter.death["reason"], letter.death["attempts"]) == (("die", 1), "poison", 3)

@@ -6,9 +6,9 @@
                     ▲                              │  └ beat.lua (its worker died) ─> head of ready, or dead as poison
                     └── enqueue.lua (retry) ───────┘
 
-Each arrow is one script: a job is on one side of it or on the other, whatever is killed when. All scripts read the server's
-clock; none compares the clocks of two hosts. What a client repeats after a lost answer changes nothing, except a first send
-whose job is over already.
+Each arrow is one script: a job is on one side of it or on the other, whatever is killed when. All scripts read the
+server's clock; none compares the clocks of two hosts. What a client repeats after a lost answer changes nothing,
+except a first send whose job is over already.
 
 A plain Dramatiq process may share the queues while a fleet migrates (docs/redis.md tells what is lost meanwhile).
 """
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 HEARTBEAT_TIMEOUT_MS = round(DEFAULT_HEARTBEAT_TIMEOUT_SECONDS * 1000)
 #: Dead letters are kept until purged; plain Dramatiq forgets them after this many milliseconds: a century.
 KEEP_DEAD_MS = 100 * 365 * 86_400_000
-#: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a thread for ever.
+#: A server that does not answer for this long is away, in seconds; without a bound a cut network holds a thread for
+#: ever.
 SOCKET_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 #: Messages that one round trip brings in at most: a few milliseconds of the server's time.
@@ -82,7 +83,8 @@ class RedisBroker(DramatiqRedisBroker):
         client: a `redis.Redis` to use instead; one of a Sentinel (`sentinel.master_for(…)`) too.
         middleware: as for any Dramatiq broker.
         namespace: prefix of all keys.
-        heartbeat_timeout: ms after which a worker that was not heard of is dead, and its jobs go back; >= 1000. Where only
+        heartbeat_timeout: ms after which a worker that was not heard of is dead, and its jobs go back; >= 1000.
+        Where only
             the process died and not its machine they do within a second.
         dead_message_ttl: only plain Dramatiq processes obey it; see `dead_retention_seconds` of a queue.
         max_deliveries: a job whose workers died so often is dead-lettered as `poison`; >= 1.
@@ -149,7 +151,7 @@ class RedisBroker(DramatiqRedisBroker):
         }
 
     def _start_afresh(self) -> None:
-        """In each process: a forked child is another worker. Sharing an id, each would take the other's jobs for lost ones."""
+        """In each process: a forked child is another worker; sharing an id, each would take the other's jobs."""
         self.broker_id = f"littleq-{uuid4()}"
         self._ids = Ids()
         self._desks: dict[str, Desk] = {}
@@ -190,8 +192,8 @@ class RedisBroker(DramatiqRedisBroker):
             whole: all of them or none, in one round trip however many they are.
 
         Returns:
-            What became of each, in their order. Of `whole` ones either all are in, or those that found no room are `full`
-            and the others `gone`.
+            What became of each, in their order. Of `whole` ones either all are in, or those that found no room are
+            `full` and the others `gone`.
 
         Raises:
             redis.RedisError: the server did not answer, or refused; earlier batches are in.

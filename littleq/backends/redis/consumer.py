@@ -1,9 +1,10 @@
 """How a worker takes jobs from a queue of our RedisBroker.
 
-    fetch    one round trip settles what is done and brings what is ready (`fetch.lua`)
-    wait     if there is nothing, on a bell that the next enqueue rings, or until a delayed job is due; at most a second, since
-             a plain Dramatiq producer rings no bell
-    outage   logged once, waited for with growing pauses; what was fetched and never came goes back (`_leave_limbo`)
+fetch    one round trip settles what is done and brings what is ready (`fetch.lua`)
+wait     if there is nothing, on a bell that the next enqueue rings, or until a delayed job is due; at most a
+second, since
+         a plain Dramatiq producer rings no bell
+outage   logged once, waited for with growing pauses; what was fetched and never came goes back (`_leave_limbo`)
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 LONGEST_WAIT_SECONDS = 1.0
 #: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
 GATHER_SECONDS = 0.002
-#: How often a consumer compares what it holds with what the server thinks, in seconds: a request that the network delivered
-#: late may have fetched jobs for nobody.
+#: How often a consumer compares what it holds with what the server thinks, in seconds: a request that the network
+#: delivered late may have fetched jobs for nobody.
 LIMBO_SECONDS = 5.0
 
 
@@ -196,10 +197,11 @@ class RedisConsumer(Consumer):
             )
             self.broker.dead_letter_undecodable(self.queue_name, redis_message_id)
             return
-        if message.queue_name != self.queue_name or message.options.get("redis_message_id") != redis_message_id:
-            message = message.copy(
-                queue_name=self.queue_name, options={"redis_message_id": redis_message_id}
-            )
+        if (
+            message.queue_name != self.queue_name
+            or message.options.get("redis_message_id") != redis_message_id
+        ):
+            message = message.copy(queue_name=self.queue_name, options={"redis_message_id": redis_message_id})
         self._desk.held.add(redis_message_id)
         self._cache.append((redis_message_id, message))
 
@@ -226,7 +228,10 @@ class RedisConsumer(Consumer):
         except redis.RedisError as error:
             self._desk.keep(acks)
             self.logger.info(  # the next fetch meets the same, and says it aloud
-                "Queue %r: %d acks wait for the server (%s).", self.queue_name, len(acks), type(error).__name__
+                "Queue %r: %d acks wait for the server (%s).",
+                self.queue_name,
+                len(acks),
+                type(error).__name__,
             )
         except BaseException:
             self._desk.keep(acks)
@@ -291,10 +296,11 @@ class DelayConsumer(Consumer):
     # No job of ours is held on behalf of a delay queue.
 
     def ack(self, message: MessageProxy) -> None:
-        raise RuntimeError(f"message {message.message_id!r} did not come from {self.queue_name!r}'s delay queue")
+        raise RuntimeError(
+            f"message {message.message_id!r} did not come from {self.queue_name!r}'s delay queue"
+        )
 
     nack = ack
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Nothing to give back: Dramatiq calls this with the delayed jobs in its memory, and there are none."""
-

@@ -1,11 +1,11 @@
 """What this process holds of one queue, and what it has done and not told the server yet.
 
 An ack is written down and goes out with the next fetch: one round trip for a few jobs. It waits for that only while the
-consumer is certain to fetch within moments; otherwise, and when `MOST_ACKS` wait, whoever brings it sends them. A desk outlives
-its consumers: an ack that met an outage is sent by the next one.
+consumer is certain to fetch within moments; otherwise, and when `MOST_ACKS` wait, whoever brings it sends them. A
+desk outlives its consumers: an ack that met an outage is sent by the next one.
 
-Window of at-least-once: a process that is killed takes along the acks that wait, at most `MOST_ACKS` of them, each for no longer
-than its consumer's next fetch (milliseconds). Those jobs run again.
+Window of at-least-once: a process that is killed takes along the acks that wait, at most `MOST_ACKS` of them, each
+for no longer than its consumer's next fetch (milliseconds). Those jobs run again.
 """
 
 from __future__ import annotations

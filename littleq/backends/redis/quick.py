@@ -127,7 +127,7 @@ class QuickScript:
 class Running:
     """A script that the server was asked to run, and whose answer is not read yet."""
 
-    __slots__ = ("connection", "error", "keys", "args", "_script")
+    __slots__ = ("_script", "args", "connection", "error", "keys")
 
     def __init__(self, script: QuickScript, keys: Sequence[Any], args: Sequence[Any]) -> None:
         self.keys, self.args = keys, args

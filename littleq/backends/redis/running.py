@@ -1,7 +1,8 @@
 """Which jobs this process runs right now, in memory that its watcher sees too.
 
-A process that is killed cannot say what it was doing. What it ran is a suspect (`poison`); what it had merely prefetched is not,
-and must not die along with it after a few such deaths. Writing a job down costs two copies in memory.
+A process that is killed cannot say what it was doing. What it ran is a suspect (`poison`); what it had merely
+prefetched is not, and must not die along with it after a few such deaths. Writing a job down costs two copies in
+memory.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from littleq.backends.base import Receipt, Sending
 class Ids:
     """Names for jobs: `<message id>.<name of this process><number>`.
 
-    A message may be in the broker twice (sent twice, or a retry beside its dead letter), so its own id does not do; with it in
-    front, the delayed jobs of a message are found by name.
+    A message may be in the broker twice (sent twice, or a retry beside its dead letter), so its own id does not do;
+    with it in front, the delayed jobs of a message are found by name.
     """
 
     def __init__(self) -> None:

@@ -140,7 +140,7 @@ def sibling(client: redis.Redis, **options: Any) -> redis.Redis:
 
 
 def plain_pool(client: redis.Redis) -> tuple[Callable[..., redis.ConnectionPool], dict[str, Any]]:
-    """How another process makes a pool like that of `client`: a function and its options, all of which can be pickled."""
+    """How another process makes a pool like that of `client`: a function and options that can be pickled."""
     pool = client.connection_pool
     if isinstance(pool, SentinelConnectionPool):
         options: dict[str, Any] = {

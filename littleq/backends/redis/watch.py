@@ -4,8 +4,8 @@
        │ killed, or ended          │ notices at once, brings its jobs back to the head of their queues, ends
        └ keeps the watcher alive   └ gives signs of life for the worker, and buries workers that give none
 
-Where no watcher can be started, a thread of the worker does the same as long as the worker lives: a death is then noticed
-by others, within the heartbeat timeout.
+Where no watcher can be started, a thread of the worker does the same as long as the worker lives: a death is then
+noticed by others, within the heartbeat timeout.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from littleq.background import Background
 if TYPE_CHECKING:
     from littleq.backends.redis.broker import RedisBroker
 
-#: Signs of life in a heartbeat timeout, at least one a second; and the share of it after which a worker is silent, so that it
-#: is buried within the timeout.
+#: Signs of life in a heartbeat timeout, at least one a second; and the share of it after which a worker is silent,
+#: so that it is buried within the timeout.
 BEATS, SILENT_SHARE = 10, 0.9
 #: The script that a watcher runs.
 BEAT = ("prelude", "holding", "beat")
@@ -85,7 +85,9 @@ class Watch:
             self._background.stop()
             return
         if self._process is not None and self._process.poll() is not None:
-            self.logger.warning("The watcher ended with status %d; it is started again.", self._process.returncode)
+            self.logger.warning(
+                "The watcher ended with status %d; it is started again.", self._process.returncode
+            )
             self._spawn()
         if self._process is None:
             with suppress(redis.RedisError):  # the server is away: the consumers say so
@@ -118,8 +120,8 @@ class Watch:
         except Exception as error:
             self._failed = True
             self.logger.warning(
-                "No watcher can be started (%s: %s): if this process is killed, its jobs go back after the heartbeat timeout "
-                "of %g s, not at once.",
+                "No watcher can be started (%s: %s): if this process is killed, its jobs go back after the "
+                "heartbeat timeout of %g s, not at once.",
                 *(type(error).__name__, error, broker.heartbeat_timeout / 1000),
             )
 

@@ -1,11 +1,12 @@
 """The watcher of one worker process, a program: `python watcher.py <file descriptor>`; and what it is told.
 
-It waits for its parent to end (`pidfd`, `kqueue`, or by looking), gives signs of life for it as long as it has not, and then
-brings back what it held. So a job that keeps the interpreter's lock for minutes costs no heartbeat, and what kills the worker
-does not keep anybody from noticing. A signal that means the worker is none for its watcher: it ends when the worker has.
+It waits for its parent to end (`pidfd`, `kqueue`, or by looking), gives signs of life for it as long as it has not,
+and then brings back what it held. So a job that keeps the interpreter's lock for minutes costs no heartbeat, and
+what kills the worker does not keep anybody from noticing. A signal that means the worker is none for its watcher:
+it ends when the worker has.
 
-It is run by its path and imports nothing of LittleQ but the module that its connections need, if any: the packages above this
-file bring in Dramatiq, which it does not use.
+It is run by its path and imports nothing of LittleQ but the module that its connections need, if any: the packages
+above this file bring in Dramatiq, which it does not use.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class _Accounting(_DramatiqConsumer):
         return message
 
     def _promote_due(self) -> None:
-        """Processes with LittleQ's own RedisBroker keep delayed jobs in a schedule: bring in what is due, whoever sent it."""
+        """Bring in what is due of the schedule in which LittleQ's own RedisBroker keeps delayed jobs."""
         with in_dramatiqs_words():
             self._promote(keys=[self.broker.namespace], args=[q_name(self.queue_name)])
 

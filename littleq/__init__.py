@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from littleq.errors import LittleQError as LittleQError
     from littleq.errors import UnstableQueueError as UnstableQueueError
     from littleq.errors import ValidationError as ValidationError
-    from littleq.middleware.admission import Overloaded as Overloaded
+    from littleq.middleware.overloaded import Overloaded as Overloaded
     from littleq.stack import install as install
     from littleq.stack import setup as setup
 
@@ -34,7 +34,7 @@ _HOMES = {
     "Config": "config",
     "ConfigurationError": "errors",
     "LittleQError": "errors",
-    "Overloaded": "middleware.admission",
+    "Overloaded": "middleware.overloaded",
     "SLAQueueConfig": "config",
     "Sent": "batches",
     "UnstableQueueError": "errors",

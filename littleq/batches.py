@@ -22,7 +22,7 @@ from littleq import job, passage
 from littleq.backends.base import Sending
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate, collected, group_tickets
-from littleq.middleware.admission import Overloaded
+from littleq.middleware.overloaded import Overloaded
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Message

@@ -11,9 +11,10 @@
     SLATimer             last: its clock starts right before the actor and stops right after
 """
 
-from littleq.middleware.admission import AdmissionControl, Overloaded
+from littleq.middleware.admission import AdmissionControl
 from littleq.middleware.concurrency import Concurrency
 from littleq.middleware.dead_letters import DeadLetters
+from littleq.middleware.overloaded import Overloaded
 from littleq.middleware.presence import Presence
 from littleq.middleware.retries import ExponentialRetries
 from littleq.middleware.sla_timer import SLATimer

@@ -17,7 +17,7 @@ from littleq import job, tracebacks
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.errors import ValidationError
 from littleq.ledger import fields
-from littleq.middleware.admission import Overloaded
+from littleq.middleware.overloaded import Overloaded
 from littleq.passage import rescheduling
 from littleq.policies import retry as policy
 

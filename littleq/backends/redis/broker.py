@@ -17,27 +17,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import redis
 from dramatiq import Message
 from dramatiq.broker import Consumer
 from dramatiq.brokers.redis import RedisBroker as DramatiqRedisBroker
-from dramatiq.common import current_millis, dq_name, q_name
-from dramatiq.errors import DecodeError
+from dramatiq.common import dq_name, q_name
 
 from littleq import job, passage
 from littleq.backends.base import Receipt, Sending
+from littleq.backends.redis.adoption import adoptable
 from littleq.backends.redis.consumer import DelayConsumer, RedisConsumer
 from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.desk import Ack, Desk
-from littleq.backends.redis.quick import QuickScript, Running
+from littleq.backends.redis.outbox import Outbox
+from littleq.backends.redis.quick import QuickScript
 from littleq.backends.redis.running import RunningJobs
 from littleq.backends.redis.scripts import lua
-from littleq.backends.redis.sending import Args, Ids, encoded, named, ready_form, receipt
+from littleq.backends.redis.sending import Ids
 from littleq.backends.redis.urls import redis_client, sibling
 from littleq.backends.redis.watch import BEAT, Watch
 from littleq.background import survive_forks
@@ -58,20 +57,6 @@ KEEP_DEAD_MS = 100 * 365 * 86_400_000
 #: ever.
 SOCKET_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
-#: Messages that one round trip brings in at most: a few milliseconds of the server's time.
-BATCH = 500
-#: Jobs of plain Dramatiq's delay queue that are adopted by one round trip.
-ADOPT_AT_ONCE = 100
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Messages of one round trip: prepared, then on their way."""
-
-    sendings: Sequence[Sending]
-    args: Args
-    messages: list[Message[Any]] = field(default_factory=list)
-    running: Running | None = None
 
 
 class RedisBroker(DramatiqRedisBroker):
@@ -154,6 +139,7 @@ class RedisBroker(DramatiqRedisBroker):
         """In each process: a forked child is another worker; sharing an id, each would take the other's jobs."""
         self.broker_id = f"littleq-{uuid4()}"
         self._ids = Ids()
+        self._outbox = Outbox(self, self._ids)
         self._desks: dict[str, Desk] = {}
         self._bells: redis.ConnectionPool | None = None
         self.watch = Watch(self, spawns=self._watched)
@@ -198,43 +184,7 @@ class RedisBroker(DramatiqRedisBroker):
         Raises:
             redis.RedisError: the server did not answer, or refused; earlier batches are in.
         """
-        size = max(1, len(sendings)) if whole else BATCH
-        receipts: list[Receipt] = []
-        on_the_way: _Batch | None = None
-        try:
-            for first in range(0, len(sendings), size):
-                batch = self._prepared(sendings[first : first + size], whole)
-                if on_the_way is not None:
-                    receipts += self._received(on_the_way)
-                on_the_way = batch
-                batch.running = self.own_scripts["enqueue"].start(keys=[self.namespace], args=batch.args.list)
-        except BaseException:
-            if on_the_way is not None:  # nobody hears of it, but its connection is in use again
-                with suppress(Exception):
-                    self._received(on_the_way)
-            raise
-        return receipts if on_the_way is None else receipts + self._received(on_the_way)
-
-    def _prepared(self, sendings: Sequence[Sending], whole: bool) -> _Batch:
-        batch = _Batch(sendings, Args(self.broker_id, whole=whole))
-        for sending in sendings:
-            message = named(sending, self._ids.new(sending.message.message_id))
-            self.logger.debug("Enqueueing message %r on queue %r.", message.message_id, message.queue_name)
-            self.emit_before("enqueue", message, sending.delay)
-            batch.args.add(sending, message)
-            batch.messages.append(message)
-        return batch
-
-    def _received(self, batch: _Batch) -> list[Receipt]:
-        running, batch.running = batch.running, None
-        if running is None:  # its answer was taken, or it never left
-            return []
-        answers = running.answer()
-        receipts = [receipt(message, answer) for message, answer in zip(batch.messages, answers, strict=True)]
-        for sending, found in zip(batch.sendings, receipts, strict=True):
-            if found.outcome in ("in", "deferred"):
-                self.emit_after("enqueue", found.message, sending.delay)
-        return receipts
+        return self._outbox.send(sendings, whole=whole)
 
     # Consuming.
 
@@ -301,29 +251,8 @@ class RedisBroker(DramatiqRedisBroker):
 
     def adopt_delayed(self, queue_name: str) -> int:
         """Take jobs that plain Dramatiq processes delayed into the schedule; how many."""
-        delayed = f"{self.namespace}:{dq_name(queue_name)}"
-        ids = cast("list[bytes]", self.client.lrange(delayed, 0, ADOPT_AT_ONCE - 1))
-        if not ids:
-            return 0
-        stored = cast("list[bytes | None]", self.client.hmget(f"{delayed}.msgs", ids))
-        args: list[Any] = [queue_name]
-        for redis_message_id, data in zip(ids, stored, strict=True):
-            args += [redis_message_id, *self._adopted(queue_name, data)]
-        return int(self._run("adopt", args))
-
-    def _adopted(self, queue_name: str, data: bytes | None) -> tuple[str, Any, bytes, int]:
-        try:
-            message: Message[Any] = Message.decode(data or b"")
-        except DecodeError:
-            return "", "", b"", 0
-        eta = message.options.get("eta") or 0
-        joins = not job.is_known(message.options)
-        ready = ready_form(message, queue_name)
-        redis_message_id = self._ids.new(message.message_id)
-        ready.options["redis_message_id"] = redis_message_id
-        if joins:
-            job.write(ready.options, ready_at=eta / 1000)
-        return redis_message_id, int(eta - current_millis()), encoded(ready), int(joins)
+        found = adoptable(self.client, f"{self.namespace}:{dq_name(queue_name)}", queue_name, self._ids)
+        return int(self._run("adopt", [queue_name, *found])) if found else 0
 
     # Operating.
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,9 +28,9 @@ PATIENCE = 90.0
 class Producer:
     """Sends on demand; see `benchmarks.producer` for the orders."""
 
-    def __init__(self, system: str, url: str) -> None:
+    def __init__(self, system: str, url: str, queue: str = "bench") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.producer", system],
+            [sys.executable, "-m", "benchmarks.producer", system, queue],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -76,7 +76,7 @@ class Workers:
     def __init__(self, system: str, url: str, *, count: int | None = None, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="littleq-bench-"))
         self.marks = Marks(self.folder)
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
         measured = SYSTEMS[system]
         self._processes = [
             subprocess.Popen(
@@ -121,8 +121,11 @@ class Workers:
         time.sleep(max(0.0, self._stopped_at + STOPPED_SECONDS - time.monotonic()))
         self._signal(signal.SIGCONT)
 
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+    def kill(self, *, with_children: bool = False) -> None:
+        """kill -9; with those children too that have a session of their own, as where a whole container dies."""
+        pids = [process.pid for process in self._processes]
+        for pid in [*(_children(pids) if with_children else ()), *pids]:
+            os.kill(pid, signal.SIGKILL)
         for process in self._processes:
             process.wait()
 
@@ -146,6 +149,12 @@ def processed_per_second(starts: Iterable[tuple[int, int]]) -> float:
     """From the first job's start to the last one's."""
     times = [start for start, _ in starts]
     return (len(times) - 1) / ((max(times) - min(times)) / 1e9)
+
+
+def _children(parents: Sequence[int]) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    return [pid for pid, parent in pairs if parent in parents]
 
 
 def _environment(url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A process that sends when it is told to: `python -m benchmarks.producer SYSTEM`.
+"""A process that sends when it is told to: `python -m benchmarks.producer SYSTEM QUEUE`.
 
 Reads one order a line, `WHAT ARGUMENT…`, and answers with a line of JSON: first a bare "ready", then one an order.
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    name, url = sys.argv[1], os.environ["LITTLEQ_BENCH_URL"]
+    name, queue = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    orders = orders_for_dramatiq(name, url) if name in MODES else orders_for_another(name)
+    orders = orders_for_dramatiq(name, queue) if name in MODES else orders_for_another(name)
     print('"ready"', file=answers, flush=True)
     for line in sys.stdin:
         what, *arguments = line.split()
@@ -37,10 +37,10 @@ def orders_for_another(name: str) -> dict[str, Callable[..., Any]]:
     return {"send": lambda jobs: timed(run, jobs)}
 
 
-def orders_for_dramatiq(mode: str, url: str) -> dict[str, Callable[..., Any]]:
+def orders_for_dramatiq(mode: str, queue: str) -> dict[str, Callable[..., Any]]:
     from benchmarks.systems.dramatiq_app import App  # noqa: PLC0415 - a producer imports what it measures only
 
-    app = App(mode, url)
+    app = App(mode, os.environ["LITTLEQ_BENCH_URL"], queue)
     return {
         "send": lambda jobs: timed(repeat(app.nothing.send), jobs),
         "bulk": lambda jobs, batch: timed(repeat(lambda: app.bulk(batch)), jobs // batch),

@@ -101,6 +101,9 @@ class AdmissionControl(Middleware):
         }
         if queue.arrival_rate is not None:
             settings["arrival_rate"] = queue.arrival_rate
+        for bound in ("concurrency", "concurrency_global"):
+            if (jobs := getattr(queue, bound)) is not None:
+                settings[bound] = jobs
         if queue.admission_mode == "contract":
             settings["queue_limit"] = self.limit(queue).jobs
         self.recorder.declare(queue_name, settings)

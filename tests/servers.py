@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
@@ -94,7 +94,7 @@ class Server:
         """An operator's client: over the socket, whatever happens to the network."""
         return redis.Redis(unix_socket_path=str(self.socket), **self.operator)
 
-    operator: dict[str, Any] = {}
+    operator: ClassVar[dict[str, Any]] = {}
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -32,7 +32,7 @@ class FleetView(NamedTuple):
     "Recent" is the ledger's window of up to a minute; None where nothing was observed.
 
     Attributes:
-        servers: c, live worker threads.
+        servers: c, live worker threads, as far as the queue's bounds let them work at the same time.
         worker_processes: live worker processes.
         service_time: S, mean of the recent services, or of all where there are no recent ones, in seconds.
         service_scv: squared coefficient of variation of the same services.
@@ -60,9 +60,10 @@ def fleet_view(snapshot: LedgerSnapshot, queue: str) -> FleetView:
     services = known.recent if known.recent.get(f"{fields.SERVICE}:count", 0) > 0 else known.totals
     count, total, squares = _moments(services, fields.SERVICE)
     waits, waited, _ = _moments(known.recent, fields.WAIT)
+    processes = snapshot.worker_processes(queue)
     return FleetView(
-        servers=snapshot.servers(queue),
-        worker_processes=snapshot.worker_processes(queue),
+        servers=_servers(snapshot.servers(queue), processes, known.settings),
+        worker_processes=processes,
         service_time=estimators.mean(total, count),
         service_scv=estimators.scv(count, total, squares),
         occupancy_time=estimators.mean(services.get(fields.OCCUPIED, 0.0), count),
@@ -71,6 +72,14 @@ def fleet_view(snapshot: LedgerSnapshot, queue: str) -> FleetView:
         settings=known.settings,
         age_seconds=0.0,
     )
+
+
+def _servers(threads: int, processes: int, settings: Settings) -> int:
+    """Threads that the queue's bounds, per process and over the fleet, let work at the same time."""
+    per_process, fleet = settings.get("concurrency"), settings.get("concurrency_global")
+    if per_process is not None:
+        threads = min(threads, processes * int(per_process))
+    return threads if fleet is None else min(threads, int(fleet))
 
 
 def _moments(counts: Counts, histogram: str) -> tuple[float, float, float]:

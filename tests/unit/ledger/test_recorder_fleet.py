@@ -12,7 +12,8 @@ import pytest
 from littleq.errors import ValidationError
 from littleq.ledger import fields
 from littleq.ledger.base import PRESENCE_SECONDS, Batch, Presence
-from littleq.ledger.fleet import FORGET_SECONDS
+from littleq.ledger.fleet import FORGET_SECONDS, fleet_view
+from littleq.ledger.memory import MemoryLedger
 from littleq.ledger.recorder import SETTINGS_SECONDS, Recorder
 from littleq.testing import ManualClock
 
@@ -294,3 +295,22 @@ def test_a_fork_while_other_threads_count_and_flush_does_not_deadlock(
 
     with held_elsewhere(recorder._lock, recorder._flushing):
         assert in_fork(child) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "servers"),
+    [
+        ({}, 16),
+        ({"concurrency": 3}, 6),
+        ({"concurrency_global": 5}, 5),
+        ({"concurrency": 1, "concurrency_global": 5}, 2),
+    ],
+)
+def test_a_queue_has_no_more_servers_than_its_bounds_let_work(
+    settings: dict[str, float], servers: int
+) -> None:
+    ledger = MemoryLedger()
+    for name in ("one", "two"):
+        presence = Presence(name, "host", 1, threads=8, queues=("q",), started_at=0.0)
+        ledger.apply(Batch(name, 1, {}, presence=presence, settings={"q": settings}))
+    assert fleet_view(ledger.snapshot(["q"]), "q").servers == servers

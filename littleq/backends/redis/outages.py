@@ -57,8 +57,9 @@ _RIGHTS = re.compile(r"^(?:NOPERM|ACL failure|The user executing the script can'
 def unpacked(error: redis.ResponseError) -> redis.ResponseError:
     """The error that a command in a script met, as Redis 7 and later report it.
 
-    >>> unpacked(redis.ResponseError("Error running script (call to f_1): @user_script:1: @user_script: 1: -OOM no"))
-    OutOfMemoryError('no')
+    >>> said = "Error running script (call to f_1): @user_script:1: @user_script: 1: -OOM no"
+    >>> type(unpacked(redis.ResponseError(said))).__name__
+    'OutOfMemoryError'
     """
     packed = _PACKED.match(str(error))
     if packed is None:

@@ -47,7 +47,10 @@ ExceptionName = Annotated[
     str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")
 ]
 
-_SERVERS = ("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix", "stub")
+_SERVERS = (
+    *("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"),
+    *("redis+sentinel", "valkey+sentinel", "stub"),
+)
 
 
 def _url(*schemes: str) -> Any:
@@ -217,7 +220,7 @@ class Config:
 
     Args:
         url: the broker: `embedded://`, `redis://…`, `rediss://…`, `valkey://…`, `valkeys://…`, `unix://…`,
-            `redis+unix://…`, `valkey+unix://…` or `stub://`.
+            `redis+unix://…`, `valkey+unix://…`, `redis+sentinel://…`, `valkey+sentinel://…` or `stub://`.
         ledger_url: where all processes keep their counts: the same, or `memory://`; default: the broker's
             server.
         namespace: prefix of all keys, as in `RedisBroker(namespace=…)`.

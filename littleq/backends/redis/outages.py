@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import redis
 from dramatiq.errors import ConnectionClosed
+from redis.sentinel import MasterNotFoundError
 
 #: Pauses between two attempts while the server is away, in seconds: the first, and the longest.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
@@ -27,6 +28,7 @@ _TRANSIENT: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (redis.exceptions.TryAgainError, "the cluster moves these keys"),
     (redis.exceptions.ClusterDownError, "the cluster is down"),
     (redis.exceptions.MasterDownError, "the server is a replica without its primary"),
+    (MasterNotFoundError, "no Sentinel knows a primary"),
     (redis.TimeoutError, "the server does not answer"),
     (redis.ConnectionError, "the server is away"),
 )
@@ -147,8 +149,8 @@ class Outage:
 
 
 def _in_short(error: BaseException) -> str:
-    """The first sentence of what the server says, without the name of the script."""
-    return re.sub(r" script: .*$", "", str(error), flags=re.DOTALL).split(". ")[0].rstrip(".")
+    """The first sentence of what the server says, without the script's name and redis-py's account of Sentinels."""
+    return re.sub(r" (?:script: |: <).*$", "", str(error), flags=re.DOTALL).split(". ")[0].rstrip(".")
 
 
 def wrong_keys(client: redis.Redis, namespace: str, queue: str) -> str:

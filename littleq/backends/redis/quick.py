@@ -29,6 +29,7 @@ class QuickScript:
     def __init__(self, client: redis.Redis, text: str) -> None:
         self._script = client.register_script(text)
         self._sha = self._script.sha
+        self._client, self._text = client, text
         self._pool = client.connection_pool
         # A client bound to one connection guards it with a lock of its own: leave that to it.
         self._is_pooled = client.connection is None
@@ -80,6 +81,9 @@ class QuickScript:
             answer = connection.read_response()
         except redis.exceptions.NoScriptError:
             self._pool.release(connection)
+            # With its text, in one command: loaded first, it may be forgotten again before it is run.
+            keys = running.keys
+            return self._client.eval(self._text, len(keys), *keys, *running.args)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if connection is None:  # there is none to be had
                 raise

@@ -24,7 +24,7 @@ class Proxy:
 
     def __init__(self, target: int | str) -> None:
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port = int(self._listener.getsockname()[1])
         self.state = "open"
         self._peers: dict[socket.socket, socket.socket] = {}
@@ -51,6 +51,10 @@ class Proxy:
         """Let bytes pass; what a hole has held back comes `late` seconds after what is new."""
         self._old, self._old_until = set(self._peers), time.monotonic() + late
         self._become("open")
+
+    def lead_to(self, target: int | str) -> None:
+        """Where connections go from now on; those that stand stay."""
+        self._target = target
 
     def cut(self) -> None:
         self._become("cut")

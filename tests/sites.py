@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from littleq.config import SLAQueueConfig
 from tests.lifecycle import AppAt
@@ -119,3 +120,34 @@ def consumers_said(caplog: pytest.LogCaptureFixture) -> list[str]:
         for record in caplog.records
         if record.name.startswith("littleq.backends") and record.levelno >= logging.WARNING
     ]
+
+
+class Load:
+    """Sends jobs from 1000 on, one after the other, in a thread."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._stop = threading.Event()
+        self.confirmed: list[int] = []
+        self.in_doubt: list[int] = []
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        number = 1000
+        while not self._stop.wait(0.002):
+            try:
+                self._site.quick.send(number)
+                self.confirmed.append(number)
+            except redis.RedisError:
+                self.in_doubt.append(number)
+            number += 1
+
+    def run(self, seconds: float) -> None:
+        time.sleep(seconds)
+        assert self._thread.is_alive()
+
+    def stop(self) -> tuple[list[int], list[int]]:
+        self._stop.set()
+        self._thread.join(20)
+        return self.confirmed, self.in_doubt

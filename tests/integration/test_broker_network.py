@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 
@@ -18,7 +17,7 @@ from littleq.backends.redis.broker import RedisBroker
 from littleq.backends.redis.urls import redis_client
 from tests.proxy import Proxy
 from tests.servers import MakeServer, Server, make_own_server
-from tests.sites import MakeSite, Site, consumers_said, make_site
+from tests.sites import Load, MakeSite, Site, consumers_said, make_site
 from tests.support import eventually
 
 __all__ = ["make_own_server", "make_site"]
@@ -163,34 +162,3 @@ def test_a_server_without_persistence_forgets_and_work_goes_on(
     assert truth.accounts is not None
     assert (truth.accounts.admitted, truth.accounts.done, truth.dead, truth.imbalance) == (1, 1, 0, 0)
     assert site.runs[-1] == site.runs[-2] == site.runs[-3] == 1
-
-
-class Load:
-    """Sends jobs from 1000 on, one after the other, in a thread."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._stop = threading.Event()
-        self._confirmed: list[int] = []
-        self._in_doubt: list[int] = []
-        self._thread = threading.Thread(target=self._send)
-        self._thread.start()
-
-    def _send(self) -> None:
-        number = 1000
-        while not self._stop.wait(0.002):
-            try:
-                self._site.quick.send(number)
-                self._confirmed.append(number)
-            except redis.RedisError:
-                self._in_doubt.append(number)
-            number += 1
-
-    def run(self, seconds: float) -> None:
-        time.sleep(seconds)
-        assert self._thread.is_alive()
-
-    def stop(self) -> tuple[list[int], list[int]]:
-        self._stop.set()
-        self._thread.join(20)
-        return self._confirmed, self._in_doubt

@@ -5,6 +5,7 @@
 -- Invariant: whoever takes the id from the list has the job: a plain Dramatiq worker may be quicker.
 
 local queue, adopted = ARGV[1], 0
+must_be_sound(queue)
 for at = 2, #ARGV, 5 do
     local id, new, delay, data = unpack(ARGV, at, at + 3)
     if redis.call("LREM", list_of(queue .. ".DQ"), 1, id) == 1 then

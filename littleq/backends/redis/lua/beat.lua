@@ -7,7 +7,8 @@
 --
 -- What a dead worker held goes to the head of its queue. What it was running counts a delivery (all that it held, where that
 -- is not known); a job whose workers died that many times is taken for the reason, and is dead-lettered.
--- Invariant: a job leaves a dead worker's set in the step in which it is ready or dead.
+-- Invariants: a job leaves a dead worker's set in the step in which it is ready or dead; nobody is taken for dead for the time
+-- in which the server took no signs of life from anybody.
 
 local alive, gone, timeout, bounds = ARGV[1], ARGV[2], tonumber(ARGV[3]), cjson.decode(ARGV[4])
 local FORGET_MS = 86400000  -- a plain Dramatiq worker that is dead: whatever it may hold in queues that we do not know
@@ -25,6 +26,8 @@ end
 local function recover(worker, queue, suspects)
     local most = (bounds.queues or {})[queue] or bounds.default
     local held, back, poison = held_by(worker, queue), {}, 0
+    must_be_sound(queue)
+    redis.call("ZREM", own(queue, "waiting"), worker)  -- first: see `alive` below
     for _, id in ipairs(redis.call("SMEMBERS", held)) do
         if redis.call("HEXISTS", messages_of(queue), id) == 1 then
             local deliveries = 0
@@ -78,18 +81,35 @@ local function as_set(ids)
     return set
 end
 
-local running = ARGV[5] == "1" and { unpack(ARGV, 6) }
+-- Each worker gives ten signs of life in a timeout, while there is a server. After a gap all have been silent, for no fault of
+-- theirs: they get a timeout's time to be heard of again.
+local function is_grace()
+    local heard = of_namespace("heard")
+    local last, grace = unpack(redis.call("HMGET", heard, "last", "grace"))
+    grace = tonumber(grace or 0)
+    if last and now() - tonumber(last) > timeout / 3 then
+        grace = now() + timeout
+    end
+    redis.call("HSET", heard, "last", now(), "grace", grace)
+    return now() < grace
+end
+
+local running, all_were_silent = ARGV[5] == "1" and { unpack(ARGV, 6) }, false
 if alive ~= "" then
-    redis.call("ZADD", heartbeats, now(), alive)
     local known = of_namespace("running:" .. alive)
-    redis.call("DEL", known)
+    redis.call("DEL", known)  -- first: a full server lets a script grow that has begun with a write that it allows
+    redis.call("ZADD", heartbeats, now(), alive)
+    all_were_silent = is_grace()
     if running and #running > 0 then
         redis.call("SADD", known, unpack(running))
         redis.call("PEXPIRE", known, RUNNING_MS + timeout)
     end
 end
 local back, poison = 0, 0
-local silent = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", now() - timeout, "WITHSCORES")
+local silent = {}
+if not all_were_silent then
+    silent = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", now() - timeout, "WITHSCORES")
+end
 if gone == "" and #silent == 0 then
     return { 0, 0 }
 end

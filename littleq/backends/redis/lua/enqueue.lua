@@ -11,7 +11,11 @@
 
 local worker, whole, COMMON = ARGV[1], ARGV[2] == "1", 8
 
-local function release(queue, id)
+local function release(queue, id, target)
+    must_be_sound(queue)
+    if target ~= queue then
+        must_be_sound(target)
+    end
     if redis.call("SREM", held_by(worker, queue), id) == 0 then
         return false  -- taken for dead, this worker has lost it to another
     end
@@ -32,7 +36,7 @@ end
 local function take_in(common, at)
     local queue, delay, bound, overflow, joins, held_queue, held = unpack(ARGV, common, common + COMMON - 2)
     local id, data, messages, outcome = ARGV[at], ARGV[at + 1], messages_of(queue), 1
-    if held ~= "" and not release(held_queue, held) then
+    if held ~= "" and not release(held_queue, held, queue) then
         return is_in(queue, id) and 1 or 0
     end
     if bound ~= "" then
@@ -54,7 +58,10 @@ local function take_in(common, at)
     elseif redis.call("HSETNX", messages, id, data) == 0 then
         return outcome
     else
-        redis.call("RPUSH", list_of(queue), id)
+        if type(redis.pcall("RPUSH", list_of(queue), id)) == "table" then
+            redis.call("HDEL", messages, id)  -- a message without its place in the list would count for ever
+            redis.call("RPUSH", list_of(queue), id)  -- says what was wrong
+        end
         wake(queue, 1)
     end
     if joins == "1" then

@@ -86,9 +86,9 @@ if wanted == 0 then
     return { 0, {}, {} }
 end
 
+redis.call("ZREM", waiting, worker)  -- first: a full server lets a script grow that has begun with a write that it allows
 redis.call("ZADD", heartbeats, now(), worker)
 redis.call("SADD", of_namespace("queues"), queue)
-redis.call("ZREM", waiting, worker)
 local ids, data, promoted = {}, {}, promote(queue)
 if redis.call("SISMEMBER", of_namespace("paused"), queue) == 0 then
     if bound > 0 then

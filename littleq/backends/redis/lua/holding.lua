@@ -16,6 +16,7 @@ local function promote(queue)
     if #due == 0 then
         return 0
     end
+    must_be_sound(queue)
     local promoted = 0
     for _, id in ipairs(due) do
         local data = redis.call("HGET", delayed_of(queue), id)

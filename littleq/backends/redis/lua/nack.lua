@@ -4,6 +4,7 @@
 -- Invariant: in one step the job is held, then dead; if this worker has lost it to another, nothing happens.
 
 local worker, queue, id, data = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+must_be_sound(queue)
 if redis.call("SREM", held_by(worker, queue), id) == 0 then
     return 0
 end

@@ -13,7 +13,8 @@
 --   deliveries  hash  id -> workers that died on it      schedule:ids zset ids, by name        turn        the last turn given
 --   poison      hash  dead id -> deliveries              waiting     zset  worker -> when it wakes by itself (ms)
 --   wake:<worker>  list of tokens, one for each time the worker is woken
--- and for the namespace: littleq:<ns>:queues, littleq:<ns>:paused (sets of queues), littleq:<ns>:running:<worker> (set of ids)
+-- and for the namespace: littleq:<ns>:queues, littleq:<ns>:paused (sets of queues), littleq:<ns>:running:<worker> (set of ids),
+-- littleq:<ns>:heard (hash, see beat.lua)
 --
 -- Invariants: a job is in exactly one of ready list, a worker's set, schedule, dead letters; `accounts` change in the step
 -- in which a job appears or disappears; a queue with ready jobs and a waiting worker has a token on its way.
@@ -39,6 +40,17 @@ local function dead_of(queue) return namespace .. ":" .. queue .. ".XQ" end
 local function held_by(worker, queue) return namespace .. ":__acks__." .. worker .. "." .. queue end
 local function own(queue, what) return "littleq:" .. namespace .. ":" .. queue .. ":" .. what end
 local function of_namespace(what) return "littleq:" .. namespace .. ":" .. what end
+
+-- Before a script takes a job from where it is: what it has done stays done when a key of a wrong type stops it half-way.
+local function must_be_sound(queue)
+    redis.call("LLEN", list_of(queue))
+    redis.call("HLEN", messages_of(queue))
+    redis.call("HLEN", delayed_of(queue))
+    redis.call("ZCARD", own(queue, "schedule"))
+    redis.call("ZCARD", own(queue, "schedule:ids"))
+    redis.call("ZCARD", dead_of(queue))
+    redis.call("HLEN", dead_of(queue) .. ".msgs")
+end
 
 local function account(queue, name, jobs)
     if jobs ~= 0 then
@@ -71,8 +83,8 @@ end
 
 -- Puts a job into the schedule.
 local function schedule(queue, id, data, delay)
-    redis.call("HSET", delayed_of(queue), id, data)
     redis.call("ZADD", own(queue, "schedule"), now() + delay, id)
     redis.call("ZADD", own(queue, "schedule:ids"), 0, id)
+    redis.call("HSET", delayed_of(queue), id, data)  -- last: an id without a message is dropped when it is due
     keep_time(queue)
 end

@@ -4,6 +4,7 @@
 -- Invariant: at every instant the job is in exactly one of the two places.
 
 local queue, id, data, joins = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+must_be_sound(queue)
 if remove_letter(namespace, queue, id) == 0 then
     return 0
 end

@@ -21,6 +21,7 @@ else
         ids[#ids + 1] = id
     end
 end
+must_be_sound(queue)
 local back = {}
 for _, id in ipairs(ids) do
     if redis.call("SREM", held, id) == 1 and redis.call("HEXISTS", messages_of(queue), id) == 1 then

@@ -14,7 +14,8 @@ class Model:
 
     ready: list[str] = field(default_factory=list)
     held: dict[str, dict[str, int]] = field(default_factory=dict)  # worker -> id -> turn
-    delayed: dict[str, float] = field(default_factory=dict)  # id -> due
+    delayed: dict[str, float] = field(default_factory=dict)  # id -> due, in the test's time
+    order: dict[str, float] = field(default_factory=dict)  # id -> due, as the server has it to the millisecond
     dead: set[str] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     deliveries: dict[str, int] = field(default_factory=dict)
@@ -35,7 +36,8 @@ class Model:
             self.delayed[job_id] = due
 
     def hands_out(self, worker: str, jobs: int, now: float) -> list[str]:
-        for _, job_id in sorted((due, job_id) for job_id, due in self.delayed.items() if due <= now):
+        due = (job_id for job_id, at in self.delayed.items() if at <= now)
+        for job_id in sorted(due, key=lambda job_id: (self.order[job_id], job_id)):
             del self.delayed[job_id]
             self.ready.append(job_id)
         if self.paused:

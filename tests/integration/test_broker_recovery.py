@@ -44,8 +44,9 @@ def work(what, number):
     os.write(log, b"%d -%d\\n" % (os.getpid(), number))
 
 worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=200)
+broker.watch.start()
+print(broker.broker_id, broker.watch.pid, flush=True)  # first: a job may kill this process at once
 worker.start()
-print(broker.broker_id, broker.watch.pid, flush=True)
 sys.stdin.readline()
 worker.stop()
 broker.close()

@@ -103,6 +103,5 @@ def _interpolated(lower: float | None, upper: float, share: float) -> float:
         return upper if lower is None else lower
     if lower is None:
         lower = min(upper, 0.0)
-    return min(
-        upper, lower + (upper - lower) * min(share, 1.0)
-    )  # rounding may lead beyond the end of the bin
+    point = lower + (upper - lower) * min(share, 1.0)
+    return min(upper, point)  # rounding may lead beyond the end of the bin

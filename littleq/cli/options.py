@@ -34,7 +34,6 @@ _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|min|h)?")
 _RATE = re.compile(rf"{_NUMBER}\s*(?:/\s*(s|m|min|h))?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_SCHEMES = ("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "stub")
 
 
 class Duration(_Float):
@@ -96,8 +95,10 @@ class BrokerURL(_Text):
         shown = redact_url(text)
         scheme, separator, _ = text.partition("://")
         if separator:
-            if scheme not in _SCHEMES:
-                legal = ", ".join(f"{name}://" for name in _SCHEMES)
+            from littleq.config.models import SERVERS
+
+            if scheme not in SERVERS:
+                legal = ", ".join(f"{name}://" for name in SERVERS)
                 self.fail(
                     f"{shown!r} has a scheme that names no broker: give HOST:PORT or {legal}.", param, ctx
                 )

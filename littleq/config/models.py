@@ -47,7 +47,7 @@ ExceptionName = Annotated[
     str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")
 ]
 
-_SERVERS = (
+SERVERS = (
     *("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"),
     *("redis+sentinel", "valkey+sentinel", "stub"),
 )
@@ -62,8 +62,8 @@ def _url(*schemes: str) -> Any:
     )
 
 
-BrokerURL = Annotated[str, _url(*_SERVERS)]
-LedgerURL = Annotated[str, _url(*_SERVERS, "memory")]
+BrokerURL = Annotated[str, _url(*SERVERS)]
+LedgerURL = Annotated[str, _url(*SERVERS, "memory")]
 
 #: Dramatiq's own defaults, kept so that installing LittleQ changes no schedule by itself.
 DEFAULT_MAX_RETRIES = 20

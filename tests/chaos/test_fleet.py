@@ -12,23 +12,17 @@ import os
 import random
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dramatiq
 import pytest
-from redis.exceptions import RedisError
 
 from littleq.backends import backend_for
 from littleq.backends.base import TruthTable
 from littleq.backends.redis.broker import RedisBroker
 from littleq.cli.root import run
-from littleq.config import Config
-from littleq.ledger.memory import MemoryLedger
-from littleq.stack import install
-from tests.chaos.test_chaos import OUTAGE_SECONDS, ROUNDS, Server
+from tests.chaos.test_chaos import OUTAGE_SECONDS, ROUNDS, Producer, Server
 from tests.proxy import Proxy
 from tests.support import eventually
 
@@ -113,31 +107,6 @@ class Fleet:
     def progresses(self, jobs: int) -> None:
         before = len(self.ran())
         eventually(lambda: len(self.ran()) > before + jobs, seconds=30, what="progress")
-
-
-class Producer(threading.Thread):
-    """Sends numbers, one by one and in batches, until told to stop. A send whose answer was lost is in doubt."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.broker = RedisBroker(url=url, watch=False)
-        install(self.broker, Config(url=url, exporter_enabled=False), ledger=MemoryLedger())
-        self.broker.declare_queue("q")
-        self.admitted: set[int] = set()
-        self.doubtful: set[int] = set()
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        number = 0
-        while not self.stopping.wait(0.004):
-            number += 1
-            message: dramatiq.Message[None] = dramatiq.Message("q", "work", (number,), {}, {})
-            try:
-                self.broker.enqueue(message, delay=50 if number % 25 == 0 else None)
-            except (RedisError, OSError):
-                self.doubtful.add(number)
-            else:
-                self.admitted.add(number)
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ class Model:
     ready: list[str] = field(default_factory=list)
     held: dict[str, dict[str, int]] = field(default_factory=dict)  # worker -> id -> turn
     delayed: dict[str, float] = field(default_factory=dict)  # id -> due, in the test's time
-    order: dict[str, float] = field(default_factory=dict)  # id -> due, as the server has it to the millisecond
+    order: dict[str, float] = field(
+        default_factory=dict
+    )  # id -> due, as the server has it to the millisecond
     dead: set[str] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     deliveries: dict[str, int] = field(default_factory=dict)

@@ -34,7 +34,9 @@ QUEUE = "q"
 BOUND = 6
 PREFETCH = 4
 FAR = 1_000_000.0  # s: a due time that only `time_passes` reaches
-SHIFT_MS = FAR * 1000 + 1000  # by which the schedule is pushed then: a second more than the longest of these tests
+SHIFT_MS = (
+    FAR * 1000 + 1000
+)  # by which the schedule is pushed then: a second more than the longest of these tests
 SCHEDULE = "littleq:dramatiq:q:schedule"
 WORKERS = ("ann", "bob", "cat")
 

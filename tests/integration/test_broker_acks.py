@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -194,6 +195,32 @@ print(len(consumer._desk._acks))
     )
     assert ended.stdout == "1\n"
     assert truth(RedisBroker(url=valkey_url)).accounts.done == 1
+
+
+def test_jobs_that_a_closed_consumer_could_not_give_back_come_again(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(broker, 4)
+    consumer: Any = broker.consume("q", prefetch=8, timeout=1)
+    take(consumer, 1)
+    with monkeypatch.context() as outage:
+        outage.setattr(broker, "give_back", _away)
+        consumer.close()
+    another: Any = broker.consume("q", prefetch=8, timeout=1)
+    assert [message.args for message in take(another, 3)] == [(1,), (2,), (3,)]
+
+
+def test_a_job_with_a_due_time_of_its_own_that_meets_an_outage_comes_again(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.enqueue(Message("q", "actor", (), {}, {"eta": int(time.time() * 1000) + 60_000}))
+    consumer: Any = broker.consume("q", prefetch=4, timeout=1)
+    with monkeypatch.context() as outage:
+        outage.setattr(broker, "enqueue_many", _away)
+        assert next(consumer) is None
+    assert (truth(broker).in_flight, truth(broker).delayed) == (1, 0)
+    assert next(consumer) is None
+    assert (truth(broker).in_flight, truth(broker).delayed, truth(broker).imbalance) == (0, 1, 0)
 
 
 def test_a_nack_that_meets_an_outage_is_dramatiqs_to_try_again(

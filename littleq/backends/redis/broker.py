@@ -69,8 +69,7 @@ class RedisBroker(DramatiqRedisBroker):
         middleware: as for any Dramatiq broker.
         namespace: prefix of all keys.
         heartbeat_timeout: ms after which a worker that was not heard of is dead, and its jobs go back; >= 1000.
-        Where only
-            the process died and not its machine they do within a second.
+            Where only the process died and not its machine they do within a second.
         dead_message_ttl: only plain Dramatiq processes obey it; see `dead_retention_seconds` of a queue.
         max_deliveries: a job whose workers died so often is dead-lettered as `poison`; >= 1.
         watch: start a process beside each worker process that notices its death (see `littleq.backends.redis.watch`).

@@ -2,14 +2,12 @@
 
 fetch    one round trip settles what is done and brings what is ready (`fetch.lua`)
 wait     if there is nothing, on a bell that the next enqueue rings, or until a delayed job is due; at most a
-second, since
-         a plain Dramatiq producer rings no bell
+         second, since a plain Dramatiq producer rings no bell
 outage   logged once, waited for with growing pauses; what was fetched and never came goes back (`_leave_limbo`)
 """
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections import deque
@@ -24,9 +22,9 @@ from dramatiq.common import current_millis, q_name
 from dramatiq.errors import DecodeError
 from dramatiq.logging import get_logger
 
-from littleq import job
 from littleq.backends.base import Sending
 from littleq.backends.redis.bell import Bell
+from littleq.backends.redis.handling import Room, verdict
 from littleq.backends.redis.outages import Outage, in_dramatiqs_words, wrong_keys
 from littleq.backends.redis.sending import ready_form
 from littleq.background import at_process_exit, not_at_process_exit
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 
 #: Longest wait of an idle consumer, in seconds: how late a job of a plain Dramatiq producer may be seen.
 LONGEST_WAIT_SECONDS = 1.0
-#: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
-GATHER_SECONDS = 0.002
 #: How often a consumer compares what it holds with what the server thinks, in seconds: a request that the network
 #: delivered late may have fetched jobs for nobody.
 LIMBO_SECONDS = 5.0
@@ -59,8 +55,7 @@ class RedisConsumer(Consumer):
         keys = partial(wrong_keys, broker.client, broker.namespace, queue_name)
         self._outage = Outage(self.logger, queue_name, keys)
         self._compare_at = 0.0  # when to look whether the server thinks that we hold more than we do
-        self._room = threading.Event()
-        self._wanted = -1  # number of running jobs at which `_room` is set; -1: nobody waits
+        self._room = Room(self._desk.running, prefetch)
         me = weakref.ref(self)  # a consumer that nobody closed may go with its broker
 
         def flush() -> None:
@@ -78,25 +73,20 @@ class RedisConsumer(Consumer):
     # What becomes of a job. Called by the threads that run them.
 
     def ack(self, message: MessageProxy) -> None:
-        redis_message_id = message.options["redis_message_id"]
-        if job.noted(message, "rescheduled"):  # its retry took its place already
-            self._desk.held.discard(redis_message_id)
-            self._free(message)
-            return
-        if job.noted(message, "started") is not None and not job.noted(message, "judged"):
-            # A time limit or a shutdown hit between the attempt and its verdict: nobody knows that it succeeded.
+        redis_message_id, account = message.options["redis_message_id"], verdict(message)
+        if account == "interrupted":
             self.logger.warning(
                 "Message %r was interrupted before its verdict: it goes back.", message.message_id
             )
             self.requeue([message])
-            return
-        account = "skipped" if job.noted(message, "skipped") else "done"
-        if not job.is_known(message.options):
-            account = ""
-        must_send = self._desk.write_down((redis_message_id, account))
-        self._free(message)
-        if must_send:
-            self._flush()
+        elif account == "rescheduled":
+            self._desk.held.discard(redis_message_id)
+            self._free(message)
+        else:
+            must_send = self._desk.write_down((redis_message_id, account))
+            self._free(message)
+            if must_send:
+                self._flush()
 
     def nack(self, message: MessageProxy) -> None:
         redis_message_id = message.options["redis_message_id"]
@@ -125,8 +115,10 @@ class RedisConsumer(Consumer):
             self._flush()
             unseen = [redis_message_id for redis_message_id, _ in self._cache]
             self._cache.clear()
+            self._desk.held.difference_update(
+                unseen
+            )  # first: should this fail, the next consumer finds them in limbo
             self.broker.give_back(self.queue_name, "bye", unseen)
-            self._desk.held.difference_update(unseen)
         except redis.RedisError as error:
             self.logger.warning("Queue %r: jobs stay with a closed consumer: %s", self.queue_name, error)
 
@@ -137,7 +129,11 @@ class RedisConsumer(Consumer):
             if not self._cache and not self._refill():
                 return None
             redis_message_id, message = self._cache.popleft()
-            proxy = self._due(redis_message_id, message)
+            try:
+                proxy = self._due(redis_message_id, message)
+            except redis.RedisError as error:
+                self._stumble(error)
+                return None
             if proxy is not None:
                 self._desk.running.add(redis_message_id)
                 return proxy
@@ -145,7 +141,7 @@ class RedisConsumer(Consumer):
     def _refill(self) -> bool:
         """Fetch, or wait; whether there is something in the cache."""
         self._desk.expect_fetch(certain=True)
-        if self._wait_for_room():
+        if self._room.wait(self.timeout / 1000):
             try:
                 if time.monotonic() >= self._compare_at:
                     self._leave_limbo()
@@ -161,13 +157,17 @@ class RedisConsumer(Consumer):
                     self._bell.wait(wait)
                 return False
             except redis.RedisError as error:
-                self._compare_at = 0.0
-                self._bell.close()  # it may be cut off, or at a server that was demoted
-                self._outage.goes_on(error, longest=max(self.timeout, 100) / 1000)
+                self._stumble(error)
                 return False
         if self._desk.expect_fetch(certain=False):
             self._flush()
         return False
+
+    def _stumble(self, error: redis.RedisError) -> None:
+        """The server did not do it, or nobody knows: pause, and compare before the next fetch, which takes the acks."""
+        self._compare_at = 0.0
+        self._bell.close()  # it may be cut off, or at a server that was demoted
+        self._outage.goes_on(error, longest=max(self.timeout, 100) / 1000)
 
     def _fetch(self) -> float:
         """One round trip: acks go, jobs come. How long to wait if none came, in seconds."""
@@ -214,8 +214,10 @@ class RedisConsumer(Consumer):
         delay = int(eta - current_millis())
         if delay <= 0:
             return MessageProxy(message)
+        self._desk.held.discard(
+            redis_message_id
+        )  # first: should this fail, the job is in limbo and comes again
         self.broker.enqueue_many([Sending(message, delay=delay, held=message)])
-        self._desk.held.discard(redis_message_id)
         return None
 
     def _flush(self) -> None:
@@ -246,31 +248,11 @@ class RedisConsumer(Consumer):
             self.logger.warning("Queue %r: %d fetched jobs never came; they go back.", self.queue_name, lost)
         self._compare_at = time.monotonic() + LIMBO_SECONDS
 
-    def _wait_for_room(self) -> bool:
-        """Whether a job more may be fetched; waits for that as long as an idle consumer would."""
-        if not self._wait_until(self.prefetch - 1, self.timeout / 1000):
-            return False
-        self._wait_until(self.prefetch * 3 // 4, GATHER_SECONDS)
-        return True
-
-    def _wait_until(self, outstanding: int, seconds: float) -> bool:
-        running = self._desk.running
-        if len(running) <= outstanding:
-            return True
-        self._room.clear()
-        self._wanted = outstanding
-        try:
-            # Looked at again: a job that ended before `_wanted` was set did not set the event.
-            return len(running) <= outstanding or self._room.wait(seconds)
-        finally:
-            self._wanted = -1
-
     def _free(self, message: MessageProxy) -> None:
         """The job is no burden any more, however the server took it: an error must not cost its place for ever."""
         self.broker.running.ended(message)
         self._desk.running.discard(message.options["redis_message_id"])
-        if len(self._desk.running) <= self._wanted:
-            self._room.set()
+        self._room.left()
 
 
 class DelayConsumer(Consumer):

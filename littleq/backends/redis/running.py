@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dramatiq import Middleware
 
 from littleq import job
+from littleq.backends.redis.watcher import ids_in
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Worker
@@ -60,20 +61,10 @@ class RunningJobs:
 
     def ids(self) -> list[str]:
         """What runs."""
-        return ids_in(self._memory[:])
+        return ids_in(self._memory[:], SLOT_BYTES)
 
     def middleware(self) -> Middleware:
         return _WriteDown(self)
-
-
-def ids_in(memory: bytes) -> list[str]:
-    """The ids in the slots.
-
-    >>> ids_in(b"a.1".ljust(SLOT_BYTES, b"\\0") + bytes(SLOT_BYTES))
-    ['a.1']
-    """
-    slots = (memory[at : at + SLOT_BYTES] for at in range(0, len(memory), SLOT_BYTES))
-    return [slot.rstrip(b"\0").decode(errors="replace") for slot in slots if slot[:1] != b"\0"]
 
 
 class _WriteDown(Middleware):

@@ -1,6 +1,6 @@
 """The watcher of one worker process, a program: `python watcher.py <file descriptor>`; and what it is told.
 
-It waits for its parent to end (`pidfd`, `kqueue`, or by looking), gives signs of life for it as long as it has not,
+It waits for its parent to end (by `pidfd`, or by looking), gives signs of life for it as long as it has not,
 and then brings back what it held. So a job that keeps the interpreter's lock for minutes costs no heartbeat, and
 what kills the worker does not keep anybody from noticing. A signal that means the worker is none for its watcher:
 it ends when the worker has.
@@ -55,6 +55,16 @@ class Orders:
     interval: float
     give_up: float
     memory: tuple[int, int, int]
+
+
+def ids_in(memory: bytes, slot_bytes: int) -> list[str]:
+    """The ids in the slots of `running`: each padded with zeros, or empty.
+
+    >>> ids_in(b"a.1".ljust(192, b"\\0") + bytes(192), 192)
+    ['a.1']
+    """
+    slots = (memory[at : at + slot_bytes] for at in range(0, len(memory), slot_bytes))
+    return [slot.rstrip(b"\0").decode(errors="replace") for slot in slots if slot[:1] != b"\0"]
 
 
 def sentinel_pool(
@@ -132,16 +142,11 @@ class Watcher:
                 time.sleep(0.2)
 
     def _beat(self, alive: str, gone: str) -> None:
-        running = self._running()
+        running = ids_in(self._memory[:], self._slot)
         orders = self._orders
         known = "1" if running else ""
         args: list[Any] = [alive, gone, orders.timeout, orders.deliveries, known, *running]
         self._script(keys=[orders.namespace], args=args)
-
-    def _running(self) -> list[str]:
-        memory, size = self._memory[:], self._slot
-        slots = (memory[at : at + size] for at in range(0, len(memory), size))
-        return [slot.rstrip(b"\0").decode(errors="replace") for slot in slots if slot[:1] != b"\0"]
 
 
 def main() -> None:

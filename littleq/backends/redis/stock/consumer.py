@@ -13,7 +13,6 @@ Goes before Dramatiq's own consumer class, which still fetches, decodes and poll
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from littleq import job
+from littleq.backends.redis.handling import Room, verdict
 from littleq.backends.redis.outages import in_dramatiqs_words, is_transient
 from littleq.backends.redis.scripts import lua
 
@@ -37,8 +37,6 @@ else:
 
 #: How long a fetched job that never reached this process may stay in limbo, in seconds.
 LIMBO_SECONDS = 15.0
-#: Once there is room, wait this long for a quarter of the prefetch to be free, in seconds: about a round trip or two.
-GATHER_SECONDS = 0.002
 
 
 class Holdings:
@@ -63,8 +61,7 @@ class _Accounting(_DramatiqConsumer):
         self._promote: Any = None
         self.held = holdings.by_queue[queue_name]
         self._send_ack, self._send_nack = broker._dispatch("ack"), broker._dispatch("nack")
-        self._room = threading.Event()
-        self._wanted = -1  # number of outstanding jobs at which `_room` is set; -1: nobody waits
+        self._room = Room(self.queued_message_ids, prefetch)
         if queue_name.endswith(".DQ"):
             # A consumer thread forgets its delayed jobs when it starts over: none of them is anybody's now.
             self.held.clear()
@@ -72,22 +69,18 @@ class _Accounting(_DramatiqConsumer):
         self._leave_limbo()
 
     def ack(self, message: MessageProxy) -> None:
-        if job.noted(message, "rescheduled"):  # its retry took its place already
-            self.held.discard(message.options["redis_message_id"])
-            self._free(message)
-            return
-        if job.noted(message, "started") is not None and not job.noted(message, "judged"):
-            # A time limit or a shutdown hit between the attempt and its verdict: nobody knows that it succeeded.
+        account = verdict(message)
+        if account == "interrupted":
             self.logger.warning(
                 "Message %r was interrupted before its verdict: it goes back.", message.message_id
             )
             self.requeue([message])
-            return
-        account = "skipped" if job.noted(message, "skipped") else "done"
-        if not job.is_known(message.options):
-            account = ""
-        ran = "" if job.noted(message, "started") is None else "1"
-        self._settle(self._send_ack, message, account, ran)
+        elif account == "rescheduled":
+            self.held.discard(message.options["redis_message_id"])
+            self._free(message)
+        else:
+            ran = "" if job.noted(message, "started") is None else "1"
+            self._settle(self._send_ack, message, account, ran)
 
     def nack(self, message: MessageProxy) -> None:
         self._settle(self._send_nack, message, _encoded(message))
@@ -114,7 +107,7 @@ class _Accounting(_DramatiqConsumer):
                 self._promote_due()
             if time.monotonic() - self._looked_at >= LIMBO_SECONDS:
                 self._leave_limbo()
-            if not self._wait_for_room():
+            if not self._room.wait(self.timeout / 1000):
                 return None
         try:
             message: MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
@@ -135,25 +128,6 @@ class _Accounting(_DramatiqConsumer):
         with in_dramatiqs_words():
             self._promote(keys=[self.broker.namespace], args=[q_name(self.queue_name)])
 
-    def _wait_for_room(self) -> bool:
-        """Whether a job more may be fetched; waits for that as long as an idle consumer would."""
-        if not self._wait_until(self.prefetch - 1, self.timeout / 1000):
-            return False
-        self._wait_until(self.prefetch * 3 // 4, GATHER_SECONDS)
-        return True
-
-    def _wait_until(self, outstanding: int, seconds: float) -> bool:
-        held = self.queued_message_ids
-        if len(held) <= outstanding:
-            return True
-        self._room.clear()
-        self._wanted = outstanding
-        try:
-            # Looked at again: a job that ended before `_wanted` was set did not set the event.
-            return len(held) <= outstanding or self._room.wait(seconds)
-        finally:
-            self._wanted = -1
-
     def _settle(self, send: Callable[..., Any], message: MessageProxy, *details: str | bytes) -> None:
         try:
             send(self.queue_name, message.options["redis_message_id"], *details)
@@ -168,8 +142,7 @@ class _Accounting(_DramatiqConsumer):
     def _free(self, message: MessageProxy) -> None:
         """The job is no burden any more, however the server took it: an error must not cost its place for ever."""
         self.queued_message_ids.discard(message.options["redis_message_id"])
-        if len(self.queued_message_ids) <= self._wanted:
-            self._room.set()
+        self._room.left()
 
     def _leave_limbo(self) -> None:
         """Put back what the server thinks this process holds and it does not. Only between two fetches."""

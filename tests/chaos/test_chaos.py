@@ -1,5 +1,5 @@
-"""Workers on Dramatiq's RedisBroker, a producer on ours, under load: workers killed, the broker's server killed, the ledger gone. Nothing admitted is lost, and
-the audit says so.
+"""Workers on Dramatiq's RedisBroker, a producer on ours, under load: workers killed, the broker's server killed, the
+ledger gone. Nothing admitted is lost, and the audit says so.
 
 CHAOS_ROUNDS (default 4) is how many workers are killed, CHAOS_OUTAGE_SECONDS (default 4) how many
 seconds the ledger's server is away.

@@ -106,7 +106,8 @@ def test_a_letter_that_goes_while_we_read_is_passed_over_and_pages_stay_whole(mo
 
 @pytest.mark.parametrize("by", ["time", "actor"])
 def test_memory_does_not_grow_with_the_letters(morgue: Morgue, by: str) -> None:
-    """A tenth of them needs as much as all 20,000."""
+    """20,000 need what a tenth of them does, but for what other threads and the garbage collector do meanwhile: far
+    less than the ids alone would take, which is some 70 bytes each."""
     wanted: Any = {} if by == "time" else {"actor": "send"}
 
     def peak() -> int:
@@ -128,7 +129,7 @@ def test_memory_does_not_grow_with_the_letters(morgue: Morgue, by: str) -> None:
     fill(range(2000))
     few = peak()
     fill(range(2000, 20_000))
-    assert peak() < 1.5 * few
+    assert peak() - few < 18_000 * 35
 
 
 def test_a_replayed_job_wakes_a_worker_that_waits(morgue: Morgue) -> None:

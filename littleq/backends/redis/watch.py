@@ -39,6 +39,9 @@ BEATS, SILENT_SHARE = 10, 0.9
 BEAT = ("prelude", "holding", "beat")
 #: How often a worker process looks for dead letters that are not to be kept any longer, in seconds.
 EXPIRE_SECONDS = 60.0
+#: Watchers that ended by themselves, one after the other within so many seconds each, after which none is started
+#: any more: this machine cannot run one.
+MOST_FAILURES, QUICK_SECONDS = 3, 5.0
 #: A watcher has so long to end once its worker stops it, in seconds.
 LEAVE_SECONDS = 5.0
 
@@ -51,6 +54,8 @@ class Watch:
         self._broker = weakref.ref(broker)
         self._process: subprocess.Popen[bytes] | None = None
         self._failed = not spawns
+        self._failures = 0
+        self._spawned_at = 0.0
         self._lock = threading.Lock()
         self._expired_at = float("-inf")
         self.interval = min(1.0, broker.heartbeat_timeout / 1000 / BEATS)
@@ -85,10 +90,7 @@ class Watch:
             self._background.stop()
             return
         if self._process is not None and self._process.poll() is not None:
-            self.logger.warning(
-                "The watcher ended with status %d; it is started again.", self._process.returncode
-            )
-            self._spawn()
+            self._replace(self._process.returncode)
         if self._process is None:
             with suppress(redis.RedisError):  # the server is away: the consumers say so
                 broker.beat()
@@ -97,11 +99,21 @@ class Watch:
             with suppress(redis.RedisError):
                 broker.expire_dead_letters()
 
+    def _replace(self, status: int) -> None:
+        """Start another watcher, unless they all end as soon as they are started."""
+        is_quick = time.monotonic() - self._spawned_at < QUICK_SECONDS
+        self._failures = self._failures + 1 if is_quick and status > 0 else 0  # below 0: a signal ended it
+        if self._failures >= MOST_FAILURES:
+            self._give_up(f"they end with status {status}")
+        else:
+            self.logger.warning("The watcher ended with status %d; it is started again.", status)
+            self._spawn()
+
     def _spawn(self) -> None:
         broker = self._broker()
         if broker is None or self._failed:
             return
-        self._process = None
+        self._process, self._spawned_at = None, time.monotonic()
         try:
             orders = pickle.dumps(self._orders(broker))
             reader, writer = os.pipe()
@@ -118,12 +130,16 @@ class Watch:
                     if self._process is not None:
                         pipe.write(orders)
         except Exception as error:
-            self._failed = True
-            self.logger.warning(
-                "No watcher can be started (%s: %s): if this process is killed, its jobs go back after the "
-                "heartbeat timeout of %g s, not at once.",
-                *(type(error).__name__, error, broker.heartbeat_timeout / 1000),
-            )
+            self._give_up(f"{type(error).__name__}: {error}")
+
+    def _give_up(self, why: str) -> None:
+        self._process, self._failed = None, True
+        broker = self._broker()
+        self.logger.warning(
+            "No watcher can be started (%s): if this process is killed, its jobs go back after the heartbeat timeout "
+            "of %g s, not at once.",
+            *(why, broker.heartbeat_timeout / 1000 if broker is not None else 0),
+        )
 
     def _orders(self, broker: RedisBroker) -> watcher.Orders:
         return watcher.Orders(

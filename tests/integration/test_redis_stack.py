@@ -166,11 +166,12 @@ def test_a_plain_dramatiq_process_shares_the_queue(make_app: Make, valkey_url: s
     assert app.truth().imbalance == -1
     assert app.backend.inspector.strangers("q") == 1
     ours.send("ours")
-    app.work()
+    worker = app.work()
     eventually(app.idle)
     assert sorted(done) == ["ours", "theirs"]
     truth = app.truth()
     assert (truth.accounts.admitted, truth.accounts.done, truth.imbalance) == (1, 1, 0)
+    worker.stop()  # or it takes the next one, too
     ours.send("to them")
     consumer = plain.consume("q")
     message = next(consumer)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ class OurApp(App):
     """The same with LittleQ's RedisBroker."""
 
     def make_broker(self, url: str, **broker_options: Any) -> DramatiqRedisBroker:
-        return RedisBroker(client=redis_client(url), **{"watch": False, **broker_options})
+        self.name = f"app-{id(self)}"
+        client = redis_client(url, client_name=self.name)
+        return RedisBroker(client=client, **{"watch": False, **broker_options})
 
     def everyone_else_is_dead(self) -> None:
         super().everyone_else_is_dead()
@@ -101,6 +104,19 @@ class OurApp(App):
         """How often the server has run a command."""
         found = self.client.info("commandstats").get(f"cmdstat_{command}", {})
         return int(found.get("calls", 0))
+
+    @contextmanager
+    def round_trips(self) -> Iterator[list[str]]:
+        """The scripts that this app's broker asks for meanwhile: others may use the server at the same time."""
+        asked: list[str] = []
+        with self.client.monitor() as watched:
+            yield asked
+            self.client.echo("that is all")
+            own = {found["addr"] for found in self.client.client_list() if found["name"] == self.name}
+            while "that is all" not in (seen := watched.next_command())["command"]:
+                sender = f"{seen['client_address']}:{seen['client_port']}"
+                if seen["command"].startswith("EVALSHA") and sender in own:
+                    asked.append(seen["command"])
 
     def until(self, check: Callable[[], Any], seconds: float = 20.0) -> Any:
         return eventually(check, seconds, what="that")

@@ -1,4 +1,4 @@
-"""From counters to rates, means and quantiles. Pure: numbers in, a number out, None where nothing is known.
+"""Rates, means and quantiles of counts. Pure: numbers in, a number out, None where nothing is known.
 
 The inputs are differences of monotonic counters over a window (or since ever), as in `littleq.ledger`:
 counts, sums, sums of squares, and observations by bin.

@@ -16,28 +16,28 @@ _STARTUP_SHARE = 0.25
 
 
 class Services(NamedTuple):
-    """Decayed moments of the service times: count, sum and sum of squares."""
+    """Decayed moments of the service times: how many, their sum and the sum of their squares."""
 
-    count: float = 0.0
+    number: float = 0.0
     seconds: float = 0.0
     squares: float = 0.0
 
-    def after(self, elapsed: float, count: float, seconds: float, squares: float) -> Services:
+    def after(self, elapsed: float, number: float, seconds: float, squares: float) -> Services:
         """With what was served in the last `elapsed` seconds."""
         kept = math.exp(-elapsed / SERVICE_MEMORY_SECONDS)
         return Services(
-            self.count * kept + count, self.seconds * kept + seconds, self.squares * kept + squares
+            self.number * kept + number, self.seconds * kept + seconds, self.squares * kept + squares
         )
 
     def mean(self) -> float | None:
         """S in seconds; None before the first service (a thousandth of one is a memory, too)."""
-        return self.seconds / self.count if self.count > 1e-3 and self.seconds > 0 else None
+        return self.seconds / self.number if self.number > 1e-3 and self.seconds > 0 else None
 
     def scv(self) -> float:
         """Variance over mean², >= 0."""
-        if self.count < SERVICES_FOR_SCV or self.seconds <= 0:
+        if self.number < SERVICES_FOR_SCV or self.seconds <= 0:
             return 1.0
-        return max(0.0, self.squares * self.count / self.seconds**2 - 1.0)
+        return max(0.0, self.squares * self.number / self.seconds**2 - 1.0)
 
 
 class Starts(NamedTuple):

@@ -29,8 +29,9 @@ FIRST_MARGIN = 1.5
 MEMORY_SECONDS = 3600.0
 #: Of the share of jobs that may miss, what a candidate may use; the rest is for chance, cold starts, Erlang's tail.
 BUDGET_SHARE = 0.7
-#: What is believed before it was seen: with h servers an erlang, 2 % / h³ miss, on the strength of ten minutes' jobs.
-PRIOR_MISSES, PRIOR_POWER, PRIOR_SECONDS = 0.02, 3.0, 600.0
+#: What is believed before it was seen: with margin m, so many / m³ of the jobs miss, on the strength of ten minutes'
+#: jobs. More where the forecast forgets peaks: what came lately is likely to come back.
+PRIOR_MISSES, PRIOR_POWER, PRIOR_SECONDS = (0.3, 0.1, 0.015), 3.0, 600.0
 #: A promise that costs more than so many times the leanest pool is not kept at any price ...
 DEAREST = 2.5
 #: ... but as well as is worth it: one percent more of the jobs for half a leanest pool.
@@ -130,9 +131,8 @@ class Shadows:
             return Choice(FORECASTS[0], rates[0], FIRST_MARGIN, 0.0)
         believed = PRIOR_SECONDS * max(rates[0], self.jobs / MEMORY_SECONDS)
         shares = [
-            (missed + believed * PRIOR_MISSES / max(1.0, cost / self.work) ** PRIOR_POWER)
-            / (self.jobs + believed)
-            for missed, cost in zip(self.misses, self.costs, strict=True)
+            (missed + believed * PRIOR_MISSES[f] / MARGINS[m] ** PRIOR_POWER) / (self.jobs + believed)
+            for (f, m), missed in zip(CANDIDATES, self.misses, strict=True)
         ]
         target, leanest = BUDGET_SHARE * miss_share, min(self.costs)
         best = min(

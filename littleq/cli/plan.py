@@ -93,7 +93,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     "--workers", type=options.COUNT, metavar="N", help="Look at so many instead of the fewest that do."
 )
 @click.option(
-    "--startup",
+    "--start-up",
+    "startup",
     type=options.DURATION,
     default="30s",
     show_default=True,

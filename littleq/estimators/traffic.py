@@ -67,7 +67,7 @@ class Traffic:
             began=self.began,
             seen=self.seen + elapsed,
             averages=averages,
-            intervals=[*self.intervals[1 - KEPT_INTERVALS :], (now, jobs)],
+            intervals=[*self.intervals[1 - KEPT_INTERVALS :], (round(now, 3), jobs)],
         )
         slot = int(now // PEAK_SLOT_SECONDS)
         oldest = slot - int(PEAK_MEMORY_SECONDS // PEAK_SLOT_SECONDS)
@@ -97,7 +97,7 @@ class Traffic:
     def _forecast(self, lead: float) -> tuple[float, ...]:
         means = tuple(value / weight if weight else 0.0 for value, weight in self.averages)
         slope = (means[_FAST] - means[_SLOW]) / (WINDOWS[_SLOW] - WINDOWS[_FAST])
-        return (*means, max(0.0, means[_FAST] + slope * lead))
+        return tuple(round(rate, 4) for rate in (*means, max(0.0, means[_FAST] + slope * lead)))
 
     def average(self, window: float) -> float:
         """The rate averaged over about `window` seconds (one of `WINDOWS`), in jobs/s."""
@@ -151,18 +151,16 @@ class Traffic:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers to five digits: more is noise, and a thousand queues are stored every few seconds."""
+        """Rounded: more digits are noise, and a thousand queues are stored every few seconds."""
         return {
             "began": self.began,
             "seen": round(self.seen, 1),
-            "averages": [[_five(value), _five(weight)] for value, weight in self.averages],
-            "intervals": [[round(end, 3), jobs] for end, jobs in self.intervals],
-            "peaks": {str(slot): _five(peak) for slot, peak in self.peaks.items()},
-            "forecasts": [
-                [round(made, 3), [_five(rate) for rate in rates]] for made, rates in self.forecasts
-            ],
-            "errors": [_five(error) for error in self.errors],
-            "judged": _five(self.judged),
+            "averages": [[round(value, 5), round(weight, 5)] for value, weight in self.averages],
+            "intervals": [[end, jobs] for end, jobs in self.intervals],
+            "peaks": {str(slot): round(peak, 4) for slot, peak in self.peaks.items()},
+            "forecasts": self.forecasts,
+            "errors": [round(error, 6) for error in self.errors],
+            "judged": round(self.judged, 5),
         }
 
     @classmethod
@@ -177,7 +175,3 @@ class Traffic:
             errors=list(record["errors"]),
             judged=record["judged"],
         )
-
-
-def _five(value: float) -> float:
-    return float(f"{value:.5g}")

@@ -90,7 +90,7 @@ class Shadows:
         spacing = startup / 8
         asked = [entry for entry in self.asked if entry[0] >= now - elapsed - 2 * startup - spacing]
         if not asked or now - asked[-1][0] >= spacing:
-            asked.append((now, tuple(rates)))
+            asked.append((round(now, 3), tuple(round(rate, 4) for rate in rates)))
         next_ = replace(self, asked=tuple(asked))
         pools = _pools(self.asked, now - elapsed, startup)
         if pools is None or not warm:
@@ -154,10 +154,10 @@ class Shadows:
         if not self.asked:
             return {}
         return {
-            "asked": [[round(when, 3), [_four(rate) for rate in rates]] for when, rates in self.asked],
-            "backlogs": [_four(value) for value in self.backlogs],
-            "misses": [_four(value) for value in self.misses],
-            "costs": [_four(value) for value in self.costs],
+            "asked": self.asked,
+            "backlogs": [round(value, 2) for value in self.backlogs],
+            "misses": [round(value, 4) for value in self.misses],
+            "costs": [round(value, 2) for value in self.costs],
             "jobs": self.jobs,
             "work": self.work,
         }
@@ -206,7 +206,3 @@ def _late_share(first: float, last: float, patience: float) -> float:
     if high <= patience:
         return 0.0
     return 1.0 if low >= patience else (high - patience) / (high - low)
-
-
-def _four(value: float) -> float:
-    return float(f"{value:.4g}")

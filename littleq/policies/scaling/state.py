@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from littleq.estimators.durations import Services, Starts
@@ -40,7 +40,7 @@ class ScalingState:
     def as_dict(self) -> dict[str, Any]:
         return {
             "desired_workers": self.desired_workers,
-            "last": None if self.last is None else asdict(self.last),
+            "last": None if self.last is None else _plain(self.last),
             "traffic": None if self.traffic is None else self.traffic.as_dict(),
             "services": list(self.services),
             "starts": self.starts.as_list(),
@@ -73,6 +73,11 @@ class ScalingState:
             busy_at=float(record["busy_at"]),
             young_until=float(record["young_until"]),
         )
+
+
+def _plain(seen: Observation) -> dict[str, Any]:
+    """As `dataclasses.asdict`, which copies deep and takes ten times as long."""
+    return {name: getattr(seen, name) for name in Observation.__slots__}
 
 
 def startup_seconds(settings: ScalingSettings, starts: Starts) -> float:

@@ -76,6 +76,8 @@ def _blind(settings: ScalingSettings, seen: Observation, state: ScalingState | N
     limit = STALE_INTERVALS * settings.interval_seconds
     if seen.age_seconds > limit:
         return f"The numbers are {seen.age_seconds:.0f} s old, more than {limit:g} s"
+    if (state is None or state.last is None) and not seen.workers and seen.in_flight:
+        return f"{seen.in_flight} jobs are with workers, but no worker is seen"
     if state is not None and state.last is not None and state.last.now >= seen.now > state.last.now - 1.0:
         return "No time has passed since the last decision"
     return None

@@ -63,12 +63,12 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
         held=tuple(each for each in state.held if each[0] >= now - startup - 1e-6),
     )
     if elapsed > GAP_INTERVALS * settings.interval_seconds:
-        return replace(state, young_until=young)
-    jobs = _arrived(last, seen)
+        return replace(state, young_until=young, busy_at=now)
+    jobs, owed = _arrived(last, seen, state.owed)
     assert state.traffic is not None
     traffic = state.traffic.after(now, elapsed, jobs, startup + settings.interval_seconds)
     busy = jobs > 0 or (seen.ready or 0) > 0 or (seen.in_flight or 0) > 0
-    state = replace(state, traffic=traffic, busy_at=now if busy else state.busy_at)
+    state = replace(state, traffic=traffic, owed=owed, busy_at=now if busy else state.busy_at)
     if is_lean(settings, state):
         return state
     return replace(
@@ -78,17 +78,26 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
     )
 
 
-def _arrived(last: Observation, seen: Observation) -> float:
-    """Jobs that became ready between two observations, refused ones included: they are demand as well."""
+def _arrived(last: Observation, seen: Observation, owed: float) -> tuple[float, float]:
+    """Jobs that became ready between two observations, refused ones included: they are demand as well.
+
+    A delayed job is offered when it is sent and becomes ready when it is due, so it counts as less first and as more
+    then. Counters are flushed once a second and the queue is read at once, so the less may be seen before the offer:
+    what is below zero is owed by the next interval.
+
+    Returns:
+        Jobs, and what is owed.
+    """
     offered = increase(last.offered, seen.offered) or 0.0
     retried = increase(last.retried, seen.retried) or 0.0
     hidden = (seen.delayed or 0) - (last.delayed or 0) if None not in (seen.delayed, last.delayed) else 0
-    if (
-        offered == 0.0
-    ):  # a plain Dramatiq process sends uncounted: it shows in what is there and what was served
+    jobs = offered + retried - hidden
+    if offered == 0.0:  # plain Dramatiq sends uncounted: it shows in what is there and in what was served
         there = (seen.ready or 0) + (seen.in_flight or 0) - (last.ready or 0) - (last.in_flight or 0)
-        return max(0.0, retried - hidden, there + _served(last, seen)[0])
-    return max(0.0, offered + retried - hidden)
+        jobs = max(jobs, there + _served(last, seen)[0])
+    jobs -= owed
+    # Halved, so that what was never counted as offered is not owed for ever.
+    return max(0.0, jobs), max(0.0, -jobs) / 2
 
 
 def _served(last: Observation, seen: Observation) -> tuple[float, float, float]:

@@ -50,11 +50,10 @@ def show(url: str | None, config_file: Path | None, as_json: bool, as_toml: bool
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Threads in a worker process, to see whether max_workers can carry the arrival rate.",
+    help="Threads in a worker process, to see whether max_workers can carry the arrival rate. "
+    "Default: threads_per_worker of each queue.",
 )
-def check(url: str | None, config_file: Path | None, threads: int) -> None:
+def check(url: str | None, config_file: Path | None, threads: int | None) -> None:
     """Check the configuration; exit code 0 when it is legal, 2 when it is not.
 
     Warnings tell what is legal but hardly meant; they do not change the exit code.

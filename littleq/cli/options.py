@@ -95,7 +95,7 @@ class BrokerURL(_Text):
         shown = redact_url(text)
         scheme, separator, _ = text.partition("://")
         if separator:
-            from littleq.config.models import SERVERS
+            from littleq.config.kinds import SERVERS
 
             if scheme not in SERVERS:
                 legal = ", ".join(f"{name}://" for name in SERVERS)

@@ -15,9 +15,6 @@ from littleq.redaction import HIDDEN
 if TYPE_CHECKING:
     from littleq.config.models import Config, SLAQueueConfig
 
-#: Dramatiq's default of `--threads`: what a worker process runs at a time unless it is told otherwise.
-DEFAULT_THREADS = 8
-
 
 def queue_contradictions(queue: SLAQueueConfig) -> Iterator[Problem]:
     """What contradicts itself in one queue."""
@@ -96,15 +93,20 @@ def _diversion_loop(queues: Mapping[str, SLAQueueConfig], start: SLAQueueConfig)
     return []
 
 
-def doubts(config: Config, *, threads: int = DEFAULT_THREADS) -> Iterator[str]:
+def doubts(config: Config, *, threads: int | None = None) -> Iterator[str]:
     """What runs, but hardly as meant; one sentence each.
 
     Args:
         config: a configuration without contradictions.
-        threads: worker threads in each worker process; >= 1.
+        threads: worker threads in each worker process, >= 1; None: each queue's `threads_per_worker`.
     """
     for queue in config.queues.values():
-        for doubt in (*_promise_doubts(queue), *_capacity_doubts(queue, threads), *_unused_doubts(queue)):
+        for doubt in (
+            *_promise_doubts(queue),
+            *_capacity_doubts(queue, threads or queue.threads_per_worker),
+            *_unused_doubts(queue),
+            *_control_doubts(queue, config),
+        ):
             yield f"queue {queue.name}: {doubt}"
 
 
@@ -151,3 +153,12 @@ def _unused_doubts(queue: SLAQueueConfig) -> Iterator[str]:
         queue.criticality_share("default") > queue.criticality_share("critical")
     ):
         yield "criticality_shares refuse more critical jobs first; let the share of critical be largest."
+
+
+def _control_doubts(queue: SLAQueueConfig, config: Config) -> Iterator[str]:
+    """Not a contradiction: who never decides anything may bound it."""
+    if queue.name == config.control_queue and queue.admission_mode != "off":
+        yield (
+            f"it carries the scaling decisions (control_queue), which must never be refused, but admission is "
+            f"{queue.admission_mode}: set admission = off, or leave the queue out."
+        )

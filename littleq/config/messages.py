@@ -114,7 +114,9 @@ def unknown(name: str, legal: Collection[str], spelled: Callable[[str], str] = s
     """
     wanted = re.sub(r"\W", "_", name.lower())
     words = set(wanted.split("_"))
-    near = [other for other in legal if words <= (own := set(other.split("_"))) or own <= words][:3]
+    # A slip of one letter goes before words in common: `queue` is meant as `queues`, not as `control_queue`.
+    near = difflib.get_close_matches(wanted, legal, n=1, cutoff=0.9)
+    near = near or [other for other in legal if words <= (own := set(other.split("_"))) or own <= words][:3]
     near = near or difflib.get_close_matches(wanted, legal, n=1, cutoff=0.6)
     if not near and len(wanted) > 2:
         near = [other for other in legal if wanted in other or other in wanted][:3]

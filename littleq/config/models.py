@@ -8,11 +8,10 @@ Values are checked when they are made, strictly: text is not a number, nor is `T
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -20,50 +19,25 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ArgsKwargs
 
 from littleq.config.contradictions import config_contradictions, queue_contradictions
+from littleq.config.kinds import (
+    BrokerURL,
+    ExceptionName,
+    FrozenDict,
+    LedgerURL,
+    PositiveInt,
+    QueueName,
+    Seconds,
+    Share,
+)
 from littleq.config.messages import InvalidSettings, problems_in, setting_names, show
 from littleq.redaction import redact_url
-
-Key = TypeVar("Key")
-Item = TypeVar("Item")
 
 AdmissionMode = Literal["contract", "capacity", "off"]
 Criticality = Literal["critical", "default", "sheddable"]
 Jitter = Literal["full", "equal", "decorrelated"]
 OnOverload = Literal["shed", "defer", "divert"]
 SLAOn = Literal["wait", "sojourn"]
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1)]
 Route = Literal["retry", "dead", "skip"]
-QueueName = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-zA-Z_][a-zA-Z0-9._-]*$",  # Dramatiq's own rule
-        description="a queue name (letters, digits, `_`, `-` and `.`, a letter or `_` first)",
-    ),
-]
-ExceptionName = Annotated[
-    str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")
-]
-
-SERVERS = (
-    *("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"),
-    *("redis+sentinel", "valkey+sentinel", "stub"),
-)
-
-
-def _url(*schemes: str) -> Any:
-    """The rule for a URL that begins with one of these schemes."""
-    *others, last = (f"{scheme}://" for scheme in schemes)
-    return Field(
-        pattern=f"^({'|'.join(map(re.escape, schemes))})://",
-        description=f"a URL that begins with {', '.join(others)} or {last}",
-    )
-
-
-BrokerURL = Annotated[str, _url(*SERVERS)]
-LedgerURL = Annotated[str, _url(*SERVERS, "memory")]
 
 #: Dramatiq's own defaults, kept so that installing LittleQ changes no schedule by itself.
 DEFAULT_MAX_RETRIES = 20
@@ -77,6 +51,12 @@ DEFAULT_MAX_DELIVERIES = 5
 #: Long enough for a garbage collection or a slow failover, short enough for a promise of seconds.
 DEFAULT_HEARTBEAT_TIMEOUT_SECONDS = 15.0
 
+#: Dramatiq's own default of `--threads`.
+DEFAULT_THREADS_PER_WORKER = 8
+
+#: Somewhat arbitrary: a pod whose image is there already takes 10 to 60 s, a process on this machine one or two.
+DEFAULT_STARTUP_SECONDS = 30.0
+
 #: The whole limit for everything but `sheddable`: L = λ × SLA then means what it says for a user who
 #: never heard of criticality. Lower `default` to keep room for `critical`.
 DEFAULT_CRITICALITY_SHARES: Mapping[Criticality, float] = {
@@ -86,25 +66,6 @@ DEFAULT_CRITICALITY_SHARES: Mapping[Criticality, float] = {
 }
 
 _STRICT = ConfigDict(extra="forbid", validate_default=True, strict=True)
-
-
-class FrozenDict(dict[Key, Item]):
-    """A dict that refuses changes, so that a configuration can be hashed and shared between threads.
-
-    Not a `MappingProxyType`: that can neither be hashed (before Python 3.12) nor pickled.
-    """
-
-    def __hash__(self) -> int:  # type: ignore[override]  # dict declares None, for it can change
-        return hash(frozenset(self.items()))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self),)  # the default fills an empty one item by item
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a configuration cannot be changed: make another one, with dataclasses.replace")
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    update = setdefault = pop = popitem = clear = _refuse
 
 
 Shares = Annotated[Mapping[Criticality, Share], AfterValidator(FrozenDict)]
@@ -121,7 +82,8 @@ class SLAQueueConfig:
         sla_seconds: the promise: a job waits (or, with `sla_on="sojourn"`, is done) within it; > 0.
         jobs_per_worker: jobs that one worker process can hold within the SLA, running and waiting; used
             until a service time has been measured; >= 1.
-        scale_threshold: share of the queue limit above which the queue wants more workers; (0, 1].
+        scale_threshold: share of the SLA that jobs may wait by plan, the rest is reserve: less means more
+            workers; (0, 1].
         max_retries: attempts after the first, before a failing job is dead-lettered; >= 0.
         percentile: share of jobs that the promise covers, in percent; [1, 100).
         sla_on: `wait` (ready to start) or `sojourn` (ready to done).
@@ -143,6 +105,11 @@ class SLAQueueConfig:
             bound. Enforced where jobs are fetched, by LittleQ's RedisBroker.
         min_workers, max_workers: bounds of the fleet, in worker processes.
         service_time_seconds: a hint for S, used until it has been measured; > 0.
+        threads_per_worker: jobs that one worker process runs at a time; >= 1.
+        startup_seconds: a hint for the time from "asked for" until a worker takes jobs, used until it has been
+            learned; >= 0.
+        max_step_up, max_step_down: most worker processes that one decision adds or takes away; None: any number.
+        autoscale: whether decisions are made about this queue.
 
     Raises:
         ConfigurationError: a value is of the wrong type or out of range.
@@ -175,6 +142,11 @@ class SLAQueueConfig:
     min_workers: Annotated[int, Field(ge=0)] = 0
     max_workers: PositiveInt = 10
     service_time_seconds: Seconds | None = None
+    threads_per_worker: PositiveInt = DEFAULT_THREADS_PER_WORKER
+    startup_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DEFAULT_STARTUP_SECONDS
+    max_step_up: PositiveInt | None = None
+    max_step_down: PositiveInt | None = None
+    autoscale: bool = True
 
     #: Names of the settings that were given; a lower source may set the others.
     given: ClassVar[frozenset[str]] = frozenset()
@@ -231,6 +203,9 @@ class Config:
         heartbeat_timeout_seconds: a worker not heard of for this long is dead, and what it held goes back to
             the head of its queue; >= 1.
         exporter_enabled, exporter_host, exporter_port: the metrics endpoint that `dramatiq` starts as a fork.
+        decide_seconds: between two scaling decisions; >= 1.
+        control_queue: the queue that carries the scaling decisions. It needs a worker of its own, and is neither
+            scaled nor bounded.
     """
 
     url: BrokerURL = "embedded://"
@@ -245,6 +220,8 @@ class Config:
     exporter_enabled: bool = True
     exporter_host: str = "127.0.0.1"
     exporter_port: Annotated[int, Field(ge=0, le=65535)] = 9191
+    decide_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
+    control_queue: QueueName = "littleq.control"
 
     @model_validator(mode="wrap")
     @classmethod

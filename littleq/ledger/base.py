@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 from littleq.errors import BackendError
 
@@ -36,6 +38,9 @@ PRESENCE_SECONDS = 10.0
 SETTINGS_EXPIRY_SECONDS = 3600.0
 #: How long the last sequence number of a writer is kept, in seconds: a batch may be sent again within a day.
 SEQUENCE_EXPIRY_SECONDS = 86400
+#: A queue that nobody has decided about for this long is forgotten, in seconds, and so is a lease: a decision of
+#: yesterday says nothing about today.
+RECORD_EXPIRY_SECONDS = 86400
 
 Counts = Mapping[str, float]
 Settings = Mapping[str, float | str]
@@ -108,7 +113,7 @@ class QueueLedger:
 EMPTY_QUEUE = QueueLedger(totals={}, recent={}, recent_seconds=0.0, settings={})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LedgerSnapshot:
     """The ledger at one moment of its own clock (`taken_at`, s since the epoch)."""
 
@@ -121,10 +126,64 @@ class LedgerSnapshot:
 
     def servers(self, queue: str) -> int:
         """c: live worker threads that serve the queue, over all processes."""
-        return sum(worker.servers(queue) for worker in self.workers)
+        return self._fleet.get(queue, (0, 0))[0]
 
     def worker_processes(self, queue: str) -> int:
-        return sum(1 for worker in self.workers if queue in worker.queues)
+        """Live worker processes that serve the queue."""
+        return self._fleet.get(queue, (0, 0))[1]
+
+    @cached_property
+    def _fleet(self) -> dict[str, tuple[int, int]]:
+        """Threads and processes by queue: ten thousand workers are gone through once, not once for each queue."""
+        alike: defaultdict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
+        for worker in self.workers:
+            sums = alike[worker.queues]
+            sums[0] += worker.threads
+            sums[1] += 1
+        found: dict[str, tuple[int, int]] = {}
+        for queues, (threads, processes) in alike.items():
+            for queue in set(queues):
+                others = found.get(queue, (0, 0))
+                found[queue] = others[0] + threads, others[1] + processes
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to decide, held by one process at a time.
+
+    Attributes:
+        name: what about.
+        holder: who.
+        token: grows with each new holder, also where the lease ran out or was lost: what an older one writes is
+            refused.
+        decided_at: when something was published under this name last, by anybody, s since the epoch by the ledger's
+            clock; None: never, or it was lost.
+        taken_at: the ledger's clock at the answer.
+    """
+
+    name: str
+    holder: str
+    token: int
+    decided_at: float | None
+    taken_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of a decision about one queue.
+
+    Attributes:
+        decision: JSON, for everybody (`littleq.autoscale.decisions.document`).
+        state: JSON, for the next decision; None where it was not asked for.
+        decided_at: when it was published, by the ledger's clock.
+        holder: by whom.
+    """
+
+    decision: Mapping[str, Any]
+    state: Mapping[str, Any] | None
+    decided_at: float = 0.0
+    holder: str = ""
 
 
 class LedgerUnavailable(BackendError):
@@ -143,13 +202,53 @@ class Ledger(Protocol):
         ...
 
     def snapshot(
-        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+        self,
+        queues: Collection[str] | None = None,
+        *,
+        fields: Collection[str] | None = None,
+        recent: bool = True,
     ) -> LedgerSnapshot:
         """Read the given queues, or all, in one round trip. Unknown ones are left out.
 
         Args:
             queues: which ones; None: all that somebody has counted or declared.
             fields: which counters; None: all. Two thirds of them are bins of histograms.
+            recent: read the recent counts as well, which are most of the work; else there are none.
+        """
+        ...
+
+    def lease(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take or renew the right to decide; None while another holds it.
+
+        Args:
+            name: what about; one holder at a time.
+            holder: unique to the process.
+            seconds: how long without another call until anybody may take it; > 0.
+        """
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give the right back at once; nothing happens if somebody else has it by now."""
+        ...
+
+    def publish(self, lease: Lease, records: Mapping[str, Record]) -> bool:
+        """Store decisions and states, all or none; their `decided_at` and `holder` are the ledger's to fill in.
+
+        What is stored about other queues stays, until a day has passed without a word about it.
+
+        Returns:
+            False, and nothing is stored, where the lease was given back, has gone to another holder, or is not known
+            (the ledger was emptied). One that has run out while nobody else took it is as good as held.
+        """
+        ...
+
+    def records(
+        self, queues: Collection[str] | None = None, *, states: bool = False
+    ) -> tuple[float, dict[str, Record]]:
+        """The ledger's clock, and what was published about the given queues, or about all; one round trip.
+
+        Args:
+            states: read the states as well, which are larger than the decisions.
         """
         ...
 

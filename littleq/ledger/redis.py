@@ -12,6 +12,7 @@ Keys, all under `littleq:<namespace>:ledger`:
     :seq:<writer>         string   last sequence number that was counted; expires after 1 day of silence
     :seen                 zset     writer -> when this worker was last heard of
     :workers              hash     writer -> its `Presence` as JSON
+    :lease:… :record…     see `littleq.ledger.redis_leases`
 
 Failure handling. No answer means nothing: the batch may be in or not. It is sent again with the same sequence
 number, which `:seq` sorts out, for a day. A server that lost its data (no persistence) counts on from 0, as
@@ -26,13 +27,9 @@ Cluster cannot run them (nor can it run Dramatiq).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
-
-from redis.exceptions import RedisError
 
 from littleq.ledger.base import (
     PRESENCE_SECONDS,
@@ -43,10 +40,10 @@ from littleq.ledger.base import (
     SLOT_SECONDS,
     Batch,
     LedgerSnapshot,
-    LedgerUnavailable,
     Presence,
     QueueLedger,
 )
+from littleq.ledger.redis_leases import RedisLeases, script, text, translated_errors
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -62,7 +59,7 @@ _APPLY_CONSTANTS: Final = (
 )
 
 
-class RedisLedger:
+class RedisLedger(RedisLeases):
     """A `Ledger` on a Redis or Valkey server.
 
     Args:
@@ -71,55 +68,57 @@ class RedisLedger:
     """
 
     def __init__(self, client: Redis, namespace: str = "dramatiq") -> None:
-        self._client = client
-        self._prefix = f"littleq:{namespace}:ledger"
-        self._apply = client.register_script(_script("apply.lua"))
-        self._snapshot = client.register_script(_script("snapshot.lua"))
+        super().__init__(client, f"littleq:{namespace}:ledger")
+        self._apply = client.register_script(script("apply.lua"))
+        self._snapshot = client.register_script(script("snapshot.lua"))
+        # What a worker says of itself hardly ever changes, and ten thousand of them are the bulk of a snapshot's work.
+        self._presences: dict[str, Presence | None] = {}
 
     def apply(self, batch: Batch) -> None:
         """As `Ledger.apply`."""
-        with _translated_errors():
+        with translated_errors():
             self._apply(keys=[self._prefix], args=[*_APPLY_CONSTANTS, *_batch_arguments(batch)])
 
     def retire(self, writer: str) -> None:
         """As `Ledger.retire`."""
-        with _translated_errors(), self._client.pipeline(transaction=True) as pipe:
+        with translated_errors(), self._client.pipeline(transaction=True) as pipe:
             pipe.zrem(f"{self._prefix}:seen", writer)
             pipe.hdel(f"{self._prefix}:workers", writer)
             pipe.execute()
 
     def snapshot(
-        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+        self,
+        queues: Collection[str] | None = None,
+        *,
+        fields: Collection[str] | None = None,
+        recent: bool = True,
     ) -> LedgerSnapshot:
         """As `Ledger.snapshot`."""
         wanted: list[str | int] = []
         for names in (queues, fields):
             wanted += [-1] if names is None else [len(names), *names]
-        with _translated_errors():
+        with translated_errors():
             reply = self._snapshot(
-                keys=[self._prefix], args=[SLOT_SECONDS, RECENT_SLOTS, PRESENCE_SECONDS, *wanted]
+                keys=[self._prefix],
+                args=[SLOT_SECONDS, RECENT_SLOTS if recent else 0, PRESENCE_SECONDS, *wanted],
             )
         seconds, microseconds, workers, found = reply
         taken_at = int(seconds) + int(microseconds) / 1e6
-        live = (presence for presence in map(_read_presence, workers) if presence is not None)
         return LedgerSnapshot(
             taken_at=taken_at,
-            queues={_text(entry[0]): _read_queue(entry, taken_at) for entry in sorted(found)},
-            workers=tuple(sorted(live, key=lambda presence: presence.writer)),
+            queues={entry[0]: _read_queue(entry, taken_at) for entry in sorted(json.loads(found))},
+            workers=self._read_workers(text(workers)),
         )
 
-
-def _script(name: str) -> str:
-    return files("littleq.ledger").joinpath(name).read_text(encoding="utf-8")
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        # The text names a host or a key at most; redis-py puts no URL and no password into its messages.
-        raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
+    def _read_workers(self, documents: str) -> tuple[Presence, ...]:
+        known = self._presences
+        found = {
+            document: known[document] if document in known else _read_presence(document)
+            for document in documents.split("\n")
+        }
+        self._presences = found  # replaced as a whole: another thread may be reading
+        live = (presence for presence in found.values() if presence is not None)
+        return tuple(sorted(live, key=lambda presence: presence.writer))
 
 
 def _batch_arguments(batch: Batch) -> list[str | int | float]:
@@ -156,25 +155,21 @@ def _number(amount: float) -> str:
     return str(int(amount)) if amount == int(amount) and abs(amount) < 2**53 else repr(amount)
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value  # a client may decode responses itself
-
-
 def _read_counts(flat: Sequence[Any]) -> dict[str, float]:
-    return {_text(flat[i]): float(flat[i + 1]) for i in range(0, len(flat), 2)}
+    return dict(zip(flat[::2], map(float, flat[1::2]), strict=True)) if flat else {}
 
 
 def _read_queue(entry: Sequence[Any], taken_at: float) -> QueueLedger:
     _, totals, recent, width, flat = entry
     settings: dict[str, float | str] = {}
     for i in range(0, len(flat), 2):
-        stamp, _, value = _text(flat[i + 1]).partition(" ")
+        stamp, _, value = flat[i + 1].partition(" ")
         if taken_at - float(stamp) < SETTINGS_EXPIRY_SECONDS:
-            settings[_text(flat[i])] = json.loads(value)
+            settings[flat[i]] = json.loads(value)
     return QueueLedger(_read_counts(totals), _read_counts(recent), float(width), settings)
 
 
-def _read_presence(document: str | bytes) -> Presence | None:
+def _read_presence(document: str) -> Presence | None:
     """None for a record that is missing, or was written by a release of LittleQ that says it differently."""
     try:
         record = json.loads(document)

@@ -1,16 +1,13 @@
 """One suite for every ledger: what is said of `Ledger` holds in memory and on a real Valkey server alike.
 
-Time is driven, not waited for. In memory the clock is ours. On the server everything stamped is aged in its
-keys: for the scripts, which read the server's clock, that is the same as if the time had passed. The server's
-clock runs on meanwhile, so what depends on where in a slot a test happens to run is asserted as a range;
-`tests/unit/ledger/test_memory.py` has the exact numbers.
+The server's clock runs on while a test does, so what depends on where in a slot it happens to run is asserted as a
+range; `tests/unit/ledger/test_memory.py` has the exact numbers. Leases and decisions: `test_ledger_leases.py`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,74 +24,7 @@ from littleq.ledger.base import (
 )
 from littleq.ledger.memory import MemoryLedger
 from littleq.ledger.redis import RedisLedger
-from littleq.testing import ManualClock
-
-PREFIX = "littleq:tests:ledger"
-
-
-class Subject(Protocol):
-    """A ledger under test."""
-
-    ledger: Ledger
-
-    def reopened(self) -> Ledger:
-        """The same data, through an object of its own."""
-        ...
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass; a whole number of slots."""
-        ...
-
-
-class InMemory:
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.clock.advance(1_000_003.0)
-        self.ledger: Ledger = MemoryLedger(self.clock)
-
-    def reopened(self) -> Ledger:
-        return self.ledger
-
-    def advance(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-
-
-class OnServer:
-    def __init__(self, client: Redis, url: str) -> None:
-        self.client = client
-        self.url = url
-        self.ledger: Ledger = RedisLedger(client, "tests")
-
-    def reopened(self) -> Ledger:
-        return RedisLedger(Redis.from_url(self.url, decode_responses=True), "tests")
-
-    def advance(self, seconds: float) -> None:
-        slots = round(seconds / SLOT_SECONDS)
-        assert slots * SLOT_SECONDS == seconds
-        for writer in self.client.zrange(f"{PREFIX}:seen", 0, -1):
-            self.client.zincrby(f"{PREFIX}:seen", -seconds, writer)
-        for queue, stamp in self.client.hgetall(f"{PREFIX}:queues").items():
-            self.client.hset(f"{PREFIX}:queues", queue, str(float(stamp) - seconds))
-        for key in self.client.keys(f"{PREFIX}:set:*"):
-            for name, value in self.client.hgetall(key).items():
-                stamp, _, text = value.decode().partition(" ")
-                self.client.hset(key, name, f"{float(stamp) - seconds} {text}")
-        for key in sorted(self.client.keys(f"{PREFIX}:slot:*")):  # oldest first: none overwrites another
-            slot, queue = key.decode().removeprefix(f"{PREFIX}:slot:").split(":", 1)
-            self.client.rename(key, f"{PREFIX}:slot:{int(slot) - slots}:{queue}")
-
-
-@pytest.fixture(params=["memory", "redis"])
-def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    if request.param == "memory":
-        yield InMemory()
-    else:
-        yield OnServer(request.getfixturevalue("redis_client"), request.getfixturevalue("valkey_url"))
-
-
-@pytest.fixture
-def ledger(subject: Subject) -> Ledger:
-    return subject.ledger
+from tests.conformance.ledgers import Subject
 
 
 def batch(
@@ -191,6 +121,19 @@ def test_a_snapshot_holds_the_fields_asked_for(subject: Subject) -> None:
     assert found.queue("default").totals == found.queue("default").recent == {"done": 4, "service:sum": 0.5}
     assert found.queue("mail").totals == found.queue("mail").recent == {}
     assert subject.ledger.snapshot(["default"], fields=[]).queue("default").totals == {}
+
+
+def test_a_snapshot_without_recent_counts_has_all_the_rest(subject: Subject) -> None:
+    sent = batch({"default": {"done": 4, "failed": 1}}, presence=worker(), settings={"default": {"a": 1}})
+    subject.ledger.apply(sent)
+    subject.advance(10.0)
+    assert subject.ledger.snapshot().queue("default").recent == {"done": 4, "failed": 1}
+    subject.ledger.apply(sent)  # its worker lives
+    found = subject.ledger.snapshot(fields=["done"], recent=False)
+    known = found.queue("default")
+    assert (known.totals, known.settings) == ({"done": 4}, {"a": 1})
+    assert (known.recent, known.recent_seconds) == ({}, 0.0)
+    assert found.workers == (worker(),)
 
 
 def test_whoever_opens_the_ledger_sees_the_same(subject: Subject) -> None:
@@ -344,6 +287,20 @@ def test_servers_are_the_threads_of_all_live_workers(ledger: Ledger) -> None:
         worker("w1", threads=8, queues=("default", "mail")),
         worker("w2", threads=2, queues=("mail",)),
     )
+
+
+def test_a_queue_that_a_worker_names_twice_is_served_once(ledger: Ledger) -> None:
+    ledger.apply(batch(presence=worker("w1", threads=8, queues=("mail", "mail")), writer="w1"))
+    assert (ledger.snapshot().servers("mail"), ledger.snapshot().worker_processes("mail")) == (8, 1)
+
+
+def test_a_worker_that_says_something_else_of_itself_is_known_by_that(subject: Subject) -> None:
+    """A ledger may remember what it has read, as long as nobody can tell."""
+    reader = subject.reopened()
+    for threads in (8, 2, 8):
+        subject.ledger.apply(batch(presence=worker(threads=threads)))
+        assert reader.snapshot().workers == (worker(threads=threads),)
+        assert reader.snapshot().servers("default") == threads
 
 
 def test_a_process_that_only_sends_is_no_worker(ledger: Ledger) -> None:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from littleq.ledger.base import RECENT_SLOTS, Batch, Presence, recent_window, slot_shares
+from littleq.ledger.base import (
+    RECENT_SLOTS,
+    RECORD_EXPIRY_SECONDS,
+    Batch,
+    Lease,
+    LedgerUnavailable,
+    Presence,
+    Record,
+    recent_window,
+    slot_shares,
+)
 from littleq.ledger.redis import RedisLedger
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "littleq:tests:ledger"
@@ -95,16 +108,23 @@ def test_a_presence_that_cannot_be_read_hides_no_other(redis_client: Redis) -> N
     assert ledger.snapshot().workers == (worker(),)
 
 
-@pytest.mark.parametrize("call", ["apply", "snapshot", "retire"])
+@pytest.mark.parametrize("call", ["apply", "snapshot", "retire", "lease", "publish", "records", "release"])
 def test_each_call_is_one_round_trip(redis_client: Redis, call: str) -> None:
     ledger = RedisLedger(redis_client, "tests")
     counts = {f"queue{index}": {"done": 1, "service:sum": 0.5} for index in range(5)}
+    lease = ledger.lease("scaling", "a", 60.0)
+    assert lease is not None
+    decisions = {queue: Record({"desired": 1}, {"held": []}) for queue in counts}
     calls: dict[str, Callable[[], object]] = {
         "apply": lambda: ledger.apply(
             batch(counts, presence=worker(), settings={"queue1": {"a": 1}}, span_seconds=20)
         ),
         "snapshot": ledger.snapshot,
         "retire": lambda: ledger.retire("w1"),
+        "lease": lambda: ledger.lease("scaling", "a", 60.0),
+        "publish": lambda: ledger.publish(lease, decisions),
+        "records": lambda: ledger.records(states=True),
+        "release": lambda: ledger.release(lease),
     }
     calls[call]()  # the first one loads its script
     sent = []
@@ -115,6 +135,125 @@ def test_each_call_is_one_round_trip(redis_client: Redis, call: str) -> None:
     pool.release(connection)
     calls[call]()
     assert len(sent) == 1
+
+
+def test_more_workers_are_read_than_lua_can_unpack_at_a_time(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    workers = {f"w{index}": worker(f"w{index}") for index in range(10_000)}
+    now = redis_client.time()[0]
+    redis_client.zadd(f"{PREFIX}:seen", dict.fromkeys(workers, now))
+    redis_client.hset(
+        f"{PREFIX}:workers", mapping={writer: json.dumps(asdict(each)) for writer, each in workers.items()}
+    )
+    snapshot = ledger.snapshot([])
+    assert snapshot.workers == tuple(workers[writer] for writer in sorted(workers))
+    assert (snapshot.worker_processes("default"), snapshot.servers("default")) == (10_000, 80_000)
+    assert ledger.snapshot([]).workers == snapshot.workers
+
+
+def test_only_recent_counts_cost_a_look_at_every_slot(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    ledger.apply(
+        batch({f"queue{index}": {"done": 1} for index in range(5)}, age_seconds=30.0, span_seconds=20.0)
+    )
+
+    def reads(*, recent: bool) -> int:
+        redis_client.config_resetstat()
+        assert len(ledger.snapshot(fields=["done"], recent=recent).queues) == 5
+        return int(redis_client.info("commandstats")["cmdstat_hmget"]["calls"])
+
+    assert reads(recent=True) - reads(recent=False) == 5 * RECENT_SLOTS
+
+
+# --- leases and decisions ---
+
+
+def test_decisions_and_leases_are_gone_after_a_day_of_silence(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    lease = ledger.lease("scaling", "a", 10.0)
+    assert lease is not None
+    assert ledger.publish(lease, {"default": Record({"desired": 1}, {"held": []})})
+    expiries = {key.decode().split(":")[3]: redis_client.ttl(key) for key in redis_client.keys("*")}
+    assert set(expiries) == {"lease", "record", "records"}
+    assert all(
+        RECORD_EXPIRY_SECONDS - 10 <= seconds <= RECORD_EXPIRY_SECONDS for seconds in expiries.values()
+    )
+    ledger.lease("scaling", "a", 7 * 86400.0)
+    assert redis_client.ttl(f"{PREFIX}:lease:scaling") > RECORD_EXPIRY_SECONDS
+
+
+def test_a_queue_is_out_of_the_index_a_day_after_its_last_decision(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    lease = ledger.lease("scaling", "a", 10.0)
+    assert lease is not None
+    ledger.publish(lease, {"old": Record({}, None), "young": Record({}, None)})
+    redis_client.zincrby(f"{PREFIX}:records", -RECORD_EXPIRY_SECONDS, "old")
+    ledger.publish(lease, {"default": Record({}, None)})
+    assert sorted(redis_client.zrange(f"{PREFIX}:records", 0, -1)) == [b"default", b"young"]
+
+
+def test_states_stay_on_the_server_where_nobody_asks_for_them(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    lease = ledger.lease("scaling", "a", 10.0)
+    assert lease is not None
+    ledger.publish(lease, {"default": Record({"desired": 1}, {"long": "x" * 1_000_000})})
+
+    def sent(*, states: bool) -> int:
+        redis_client.config_resetstat()
+        ledger.records(states=states)
+        return int(redis_client.info("stats")["total_net_output_bytes"])
+
+    assert sent(states=False) < 100_000
+    assert sent(states=True) > 1_000_000
+
+
+def test_a_clock_that_was_set_back_gives_no_lease_for_longer(redis_client: Redis) -> None:
+    """Its holder is dead, and it would run out in an hour. Were it alive, its token would be refused from now on."""
+    ledger = RedisLedger(redis_client, "tests")
+    old = ledger.lease("scaling", "a", 10.0)
+    assert old is not None
+    redis_client.hset(f"{PREFIX}:lease:scaling", "renewed_at", str(redis_client.time()[0] + 3600))
+    new = ledger.lease("scaling", "b", 10.0)
+    assert new is not None
+    assert new.token > old.token
+    assert not ledger.publish(old, {"default": Record({}, None)})
+
+
+def test_a_server_that_takes_no_writes_stores_no_decision_at_all(redis_client: Redis) -> None:
+    ledger = RedisLedger(redis_client, "tests")
+    lease = ledger.lease("scaling", "a", 10.0)
+    assert lease is not None
+    assert ledger.publish(lease, {"default": Record({"desired": 1}, None)})
+    before = redis_client.hgetall(f"{PREFIX}:lease:scaling")
+    redis_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(LedgerUnavailable, match="OutOfMemoryError"):
+            ledger.publish(
+                lease, {"default": Record({"desired": 2}, None), "mail": Record({"desired": 2}, None)}
+            )
+        with pytest.raises(LedgerUnavailable, match="OutOfMemoryError"):
+            ledger.lease("scaling", "a", 10.0)
+        assert {queue: each.decision for queue, each in ledger.records()[1].items()} == {
+            "default": {"desired": 1}
+        }
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert redis_client.hgetall(f"{PREFIX}:lease:scaling") == before
+
+
+def test_a_server_that_is_away_is_said_so(redis_client: Redis) -> None:
+    lease = Lease("scaling", "a", 1, None, 0.0)
+    ledger = RedisLedger(Redis.from_url(f"redis://user:hunter2@127.0.0.1:{free_port()}"), "tests")
+    calls: list[Callable[[], object]] = [
+        lambda: ledger.lease("scaling", "a", 10.0),
+        lambda: ledger.release(lease),
+        lambda: ledger.publish(lease, {}),
+        ledger.records,
+    ]
+    for call in calls:
+        with pytest.raises(LedgerUnavailable) as caught:
+            call()
+        assert "hunter2" not in str(caught.value)
 
 
 WRITER = """

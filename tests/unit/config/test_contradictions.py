@@ -83,13 +83,14 @@ def test_queues_that_divert_in_a_circle_are_refused_once() -> None:
             {"sla_on": "sojourn", "service_time_seconds": 3, "sla_seconds": 2},
             "a job takes 3.0 s of the 2.0 s",
         ),
+        ({"arrival_rate": 10, "service_time_seconds": 1, "threads_per_worker": 1}, "needs max_workers > 10"),
         ({"divert_to": "other"}, "never used"),
         ({"criticality_shares": {"default": 0.3}}, "refuse more critical jobs first"),
     ],
 )
 def test_what_runs_but_is_hardly_meant_raises_a_doubt(settings: dict[str, Any], piece: str) -> None:
     queue = SLAQueueConfig("q", **settings)
-    told = list(doubts(Config(queues={"q": queue}), threads=8))
+    told = list(doubts(Config(queues={"q": queue})))
     assert len(told) == 1 and piece in told[0] and told[0].startswith("queue q: ")
 
 
@@ -107,3 +108,19 @@ def test_what_runs_but_is_hardly_meant_raises_a_doubt(settings: dict[str, Any], 
 )
 def test_what_is_sensible_raises_none(settings: dict[str, Any]) -> None:
     assert list(doubts(Config(queues={"q": SLAQueueConfig("q", **settings)}))) == []
+
+
+def test_threads_that_are_given_go_before_those_of_the_queue() -> None:
+    queue = SLAQueueConfig("q", arrival_rate=79, service_time_seconds=1, threads_per_worker=1)
+    config = Config(queues={"q": queue})
+    assert list(doubts(config, threads=8)) == []
+    assert "with 1 jobs each run at most 10" in next(doubts(config))
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_doubted"), [({}, True), ({"arrival_rate": 1}, True), ({"admission": "off"}, False)]
+)
+def test_a_bounded_control_queue_raises_a_doubt(settings: dict[str, Any], is_doubted: bool) -> None:
+    """A decision that is refused is none; and periodiq ends when it is."""
+    config = Config(queues={"c": SLAQueueConfig("c", **settings)}, control_queue="c")
+    assert [("must never be refused" in doubt) for doubt in doubts(config)] == [True] * is_doubted

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from littleq.config import Config, SLAQueueConfig
+from littleq.config.kinds import FrozenDict
 from littleq.config.messages import setting_names
-from littleq.config.models import FrozenDict
 from littleq.errors import ConfigurationError
 
 
@@ -108,6 +108,12 @@ NAN = float("nan")
         ("concurrency_global", 1.0, ["is 1.0:", "a whole number >= 1"]),
         ("min_workers", -1, ["is -1:", "a whole number >= 0", "default (0)"]),
         ("max_workers", 0, ["is 0:", "a whole number >= 1", "default (10)"]),
+        ("threads_per_worker", 0, ["is 0:", "a whole number >= 1", "default (8)"]),
+        ("startup_seconds", -0.1, ["is -0.1:", "a number of seconds >= 0", "default (30.0)"]),
+        ("startup_seconds", NAN, ["is nan:", "a finite number of seconds >= 0"]),
+        ("max_step_up", 0, ["is 0:", "a whole number >= 1", "leave it out"]),
+        ("max_step_down", 1.5, ["is 1.5:", "a whole number >= 1", "leave it out"]),
+        ("autoscale", "no", ["is 'no':", "true or false", "default (true)"]),
         ("service_time_seconds", 0, ["is 0:", "a number of seconds > 0"]),
     ],
 )
@@ -199,6 +205,14 @@ def test_all_problems_are_told_but_not_a_page_of_them() -> None:
         ({"heartbeat_timeout_seconds": NAN}, "Config heartbeat_timeout_seconds is nan: it must be a finite"),
         ({"exporter_enabled": "yes"}, "Config exporter_enabled is 'yes': it must be true or false"),
         ({"exporter_enabled": 1}, "Config exporter_enabled is 1: it must be true or false"),
+        (
+            {"decide_seconds": 0.5},
+            "Config decide_seconds is 0.5: it must be a number of seconds >= 1; correct it",
+        ),
+        (
+            {"control_queue": "two words"},
+            "Config control_queue is 'two words': it must be a queue name",
+        ),
         (
             {"exporter_port": 65536},
             "Config exporter_port is 65536: it must be a whole number >= 0 and <= 65535",

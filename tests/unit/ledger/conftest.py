@@ -67,11 +67,15 @@ class FlakyLedger(MemoryLedger):
         super().retire(writer)
 
     def snapshot(
-        self, queues: Collection[str] | None = None, *, fields: Collection[str] | None = None
+        self,
+        queues: Collection[str] | None = None,
+        *,
+        fields: Collection[str] | None = None,
+        recent: bool = True,
     ) -> LedgerSnapshot:
         self.reads += 1
         self._fail()
-        return super().snapshot(queues, fields=fields)
+        return super().snapshot(queues, fields=fields, recent=recent)
 
     def _fail(self) -> None:
         if self.error is not None:

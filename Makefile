@@ -6,7 +6,7 @@ BENCH := .venv/bench
 
 .PHONY: demo test chaos check bench clean
 
-demo: $(READY)  ## at most a minute: a real trace through the whole stack, on an embedded server
+demo: $(READY)  ## little more than a minute: a real trace, once on an elastic pool of real workers and once on a fixed one
 	$(BIN)/python -m examples.demo
 
 test: $(READY)

@@ -12,6 +12,7 @@ from dramatiq.middleware import CurrentMessage  # noqa: E402
 
 broker.add_middleware(CurrentMessage())  # an app's own middlewares are added as ever
 
+from actors import scaling as scaling  # noqa: E402 - the periodic actor, not for anybody to send to
 from actors.files import checksum, compress  # noqa: E402
 from actors.flaky import call_partner, import_row  # noqa: E402
 from actors.images import RenderPhotos, thumbnail  # noqa: E402

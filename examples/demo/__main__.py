@@ -1,4 +1,4 @@
-"""`python -m examples.demo [--seconds 42]`, from the root of the repository."""
+"""`python -m examples.demo [--seconds 26]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ def main() -> None:
     began = time.monotonic()
     switch = StopSwitch()
     switch.listen()  # first of all: the imports below take a second
-    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="LittleQ in a minute.")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.demo", description="LittleQ in a minute, or a little more."
+    )
     parser.add_argument(
         "--seconds",
         type=seconds,
         metavar="N",
-        help="how long jobs are sent (default: what fits into a minute)",
+        help="how long jobs are sent to each of the two pools (default: 26)",
     )
     arguments = parser.parse_args()
     try:

@@ -26,7 +26,7 @@ GUARDIAN_PROGRAM = Path(__file__).parents[2] / "littleq" / "backends" / "redis" 
 SERVER_SECONDS = 10.0
 
 NEXT = """\
-  littleq worker                                            in one terminal,
+  littleq up                                                in one terminal,
   littleq producer --queue realtime --rate 20/s --poisson   in another,
   littleq monitor                                           in a third
 """

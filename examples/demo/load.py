@@ -1,4 +1,4 @@
-"""What the demo sends, and when: a real trace and a burst to `realtime`, a trickle to `batch`.
+"""What the demo sends, and when: a recorded trace and a burst to `realtime`, a trickle to `batch`.
 
 Open loop: a send happens when it is due, whatever became of the ones before it.
 """
@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import actors
-from actors.flaky import LATENCY_SECONDS
+from actors.flaky import OUTAGE_SHARE
 from actors.pictures import photo
-from examples.demo.fleet import PROCESSES, ROOT, THREADS
+from examples.demo.app import SLOW_PARTNER_SECONDS
+from examples.demo.fleet import MOST_WORKERS, ROOT
 from examples.demo.stopping import Stopped, StopSwitch
 from littleq.cli.arrivals import Trace, poisson, read_trace, steady
 from littleq.cli.producer import Plan, run
@@ -34,16 +35,13 @@ TRACE = ROOT / "examples" / "traces" / "llm_conv.csv"
 PHOTOS = 4
 #: Thumbnails that are timed before anything is sent.
 TIMED = 7
-#: Share of what the workers can do that the trace asks for; the rest is for retries, `batch` and the burst.
-TRACE_SHARE = 0.5
-#: Bounds of that, as shares of the promised rate: what is promised is never passed by much, and on a machine
-#: that is busy with other things the measurement may be far too low.
-LEAST, MOST = 0.5, 0.9
-#: The burst: this many times the promised rate, but at least so many times what the workers can do.
-BURST_OVER_PROMISE, BURST_OVER_CAPACITY = 10.0, 2.0
-BURST_SECONDS = 3.0
-#: When the burst begins, as a share of the whole.
-BURST_AT = 0.5
+#: What the trace, and the burst on top of it, keep busy: so many workers. The burst needs most of the pool, for long
+#: enough to be met by one that grows, and too long to be sat out by one that does not.
+TRACE_WORKERS, BURST_WORKERS = 1.0, 5.0
+#: When the burst begins and ends, as shares of the whole.
+BURST_BEGINS, BURST_ENDS = 0.4, 0.6
+#: In the middle of it, a flood of so many times what all workers can do: nothing but a refusal helps against that.
+FLOOD_OVER_CAPACITY, FLOOD_SECONDS, FLOOD_AT = 5.0, 1.0, 0.52
 TRICKLE_RATE = 3.0
 
 
@@ -53,11 +51,16 @@ class Machine:
 
     Attributes:
         thumbnail_seconds: wall time of one thumbnail, with nothing else running in the demo.
-        capacity: jobs of `realtime` per second that the workers can do at most.
+        rate: jobs of `realtime` per second that one worker can do.
     """
 
     thumbnail_seconds: float
-    capacity: float
+    rate: float
+
+    @property
+    def capacity(self) -> float:
+        """The same of all workers that there may be."""
+        return self.rate * MOST_WORKERS
 
 
 def render_photos(switch: StopSwitch) -> None:
@@ -79,10 +82,12 @@ def measure(switch: StopSwitch) -> Machine:
         actors.thumbnail.fn(number % PHOTOS)
         times.append(time.perf_counter() - began)
     seconds = statistics.median(times)
+    # Half of the jobs are calls, and one call in five is repeated.
+    call = SLOW_PARTNER_SECONDS / (1 - OUTAGE_SHARE)
+    by_thread = 1 / ((seconds + call) / 2)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    by_cpu = cpus / (seconds / 2)
-    by_threads = PROCESSES * THREADS / ((seconds + LATENCY_SECONDS) / 2)
-    return Machine(seconds, min(by_cpu, by_threads))
+    by_cpu = cpus / (seconds / 2) / MOST_WORKERS
+    return Machine(seconds, min(by_thread, by_cpu))
 
 
 def realtime_jobs() -> Iterator[Job]:
@@ -118,15 +123,17 @@ class Load:
 
     Attributes:
         speed_up: how many times faster than recorded the trace is played.
-        burst_at: when the burst begins, in seconds from the start; it takes `BURST_SECONDS`.
+        burst_at, burst_ends: when the burst begins and ends, in seconds from the start.
     """
 
     seconds: float
     trace: Source
     burst: Source
+    flood: Source
     trickle: Source
     speed_up: float
     burst_at: float
+    burst_ends: float
     _threads: list[threading.Thread] = field(default_factory=list)
     _failure: BaseException | None = None
     _ended: bool = False
@@ -134,7 +141,7 @@ class Load:
     @property
     def sources(self) -> tuple[Source, ...]:
         """Everyone who sends."""
-        return self.trace, self.burst, self.trickle
+        return self.trace, self.burst, self.flood, self.trickle
 
     def outcomes(self) -> dict[str, Counter[str]]:
         """What became of all sends so far, by queue."""
@@ -178,33 +185,38 @@ class Load:
             self._failure = failure
 
 
-def make_load(seconds: float, promised_rate: float, machine: Machine) -> Load:
-    """The traffic of a demo.
+def make_load(seconds: float, machine: Machine) -> Load:
+    """The traffic of one turn, the same each time.
 
     Args:
         seconds: how long it lasts.
-        promised_rate: λ that `realtime` is declared to take. The trace is played a little below that, or
-            slower if this machine could not.
+        machine: its rates are what keeps so many of its workers busy.
     """
-    rng = random.Random(1961)  # Little's proof; the same demo every time
-    wanted = min(MOST * promised_rate, max(LEAST * promised_rate, TRACE_SHARE * machine.capacity))
-    trace = head(read_trace(TRACE), seconds * wanted)
+    rng = random.Random(1961)  # Little's proof
+    trace = head(read_trace(TRACE), seconds * TRACE_WORKERS * machine.rate)
     speed_up = trace.seconds(1.0) / seconds
     replay = Plan(trace.arrivals(rng, speed_up), trace.total, trace.total / seconds)
-    rate = max(BURST_OVER_PROMISE * promised_rate, BURST_OVER_CAPACITY * machine.capacity)
-    size = round(rate * BURST_SECONDS)
-    burst_at = BURST_AT * seconds
-    burst = Plan((burst_at + due for due in itertools.islice(steady(1 / rate), size)), size, rate)
+    begins, ends = BURST_BEGINS * seconds, BURST_ENDS * seconds
     dues = list(itertools.takewhile(lambda due: due < seconds, poisson(TRICKLE_RATE, rng)))
-    trickle = Plan(iter(dues), len(dues), TRICKLE_RATE)
     return Load(
         seconds=seconds,
         trace=Source("trace", replay, realtime_jobs(), Tally("realtime")),
-        burst=Source("burst", burst, realtime_jobs(), Tally("realtime")),
-        trickle=Source("trickle", trickle, batch_jobs(), Tally("batch")),
+        burst=_evenly("burst", begins, ends, BURST_WORKERS * machine.rate),
+        flood=_evenly(
+            *("flood", FLOOD_AT * seconds, FLOOD_AT * seconds + FLOOD_SECONDS),
+            FLOOD_OVER_CAPACITY * machine.capacity,
+        ),
+        trickle=Source("trickle", Plan(iter(dues), len(dues), TRICKLE_RATE), batch_jobs(), Tally("batch")),
         speed_up=speed_up,
-        burst_at=burst_at,
+        burst_at=begins,
+        burst_ends=ends,
     )
+
+
+def _evenly(name: str, begins: float, ends: float, rate: float) -> Source:
+    size = round((ends - begins) * rate)
+    dues = (begins + due for due in itertools.islice(steady(1 / rate), size))
+    return Source(name, Plan(dues, size, rate), realtime_jobs(), Tally("realtime"))
 
 
 def head(trace: Trace, arrivals: float) -> Trace:

@@ -1,78 +1,97 @@
-"""What happens between start-up and clean-up: measure, send, watch, sum up."""
+"""One pool's turn: send, watch, and sum up."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.text import Text
 
-from actors import broker
-from examples.demo.fleet import Fleet
-from examples.demo.load import BURST_SECONDS, TRICKLE_RATE, Load, make_load, measure, render_photos
+from examples.demo.app import broker
+from examples.demo.fleet import QUEUES, Fleet, Pool
+from examples.demo.load import Load, Machine, make_load
+from examples.demo.meter import Meter
 from examples.demo.stopping import Stopped, StopSwitch
-from examples.demo.summary import Samples, show, summarize
+from examples.demo.summary import Samples, Summary, summarize
 from examples.demo.view import View
 from littleq.backends import backend_for
 from littleq.backends.base import Inspector
 from littleq.background import Background
-from littleq.cli.show import number, rate, seconds
 from littleq.cli.watch import open_watch
 from littleq.config.sources import load_config
 from littleq.ledger import open_ledger
+from littleq.ledger.base import Counts
 
 #: Longest time for the last jobs and retries, in seconds.
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 8.0
 #: How often L is sampled, in seconds: often enough to see a burst of a few seconds, by a thread of its own, for drawing
 #: the screen takes longer just then.
 SAMPLE_SECONDS = 0.04
 #: How often the screen is drawn, in seconds.
 VIEW_SECONDS = 0.25
-QUEUES = ("realtime", "batch")
 
 
-def prepare(switch: StopSwitch) -> None:
-    """What can be done while the workers start."""
-    render_photos(switch)
+@dataclass(frozen=True)
+class Turn:
+    """What one pool did with the arrivals.
+
+    Attributes:
+        meter: the workers of `realtime` while jobs were sent.
+        totals: the ledger's counters after it, by queue.
+    """
+
+    name: str
+    summary: Summary
+    meter: Meter
+    totals: Mapping[str, Counts]
+
+    @property
+    def same_size(self) -> int:
+        """A fixed pool of the same mean size, to the nearest whole worker."""
+        return max(1, math.floor(self.meter.mean + 0.5))
 
 
-def plan(console: Console, switch: StopSwitch, traffic_seconds: Callable[[], float]) -> Load:
-    """Measure the machine, decide on the load, and tell about it."""
-    with console.status("measuring this machine"):
-        machine = measure(switch)
-    promised = load_config().queue("realtime").arrival_rate
-    if promised is None:
-        raise RuntimeError("littleq.toml promises no arrival_rate for realtime: the demo needs one")
-    load = make_load(traffic_seconds(), promised, machine)
-    trace, burst = load.trace.plan, load.burst.plan
-    text = Text.assemble(
-        (f"{'realtime':<10}", "dim"),
-        f"{number(trace.total)} real chat requests (llm_conv.csv, Azure), {load.speed_up:.1f} × as fast:\n",
-        f"{'':<10}{rate(trace.rate)} of the {rate(promised)} that are promised, and in the middle a burst\n",
-        f"{'':<10}of {number(burst.total)} in {seconds(BURST_SECONDS)}\n",
-        (f"{'batch':<10}", "dim"),
-        f"a trickle of rows, checksums and files to compress: {rate(TRICKLE_RATE)}",
-    )
-    console.print(text, soft_wrap=True)
-    return load
+def perform(
+    *,
+    console: Console,
+    fleet: Fleet,
+    switch: StopSwitch,
+    name: str,
+    seconds: float,
+    machine: Machine,
+    before: Turn | None = None,
+) -> Turn:
+    """Send it all to the pool that runs, watch, stop the pool, and sum up. A signal only cuts it short.
 
-
-def perform(console: Console, fleet: Fleet, switch: StopSwitch, load: Load) -> bool:
-    """Send it all, watch, and sum up; whether nothing went wrong. A signal only cuts it short."""
+    Args:
+        name: of this pool.
+        before: the turn before this one, whose counts are not counted again.
+    """
+    load = make_load(seconds, machine)
     samples, backend, config = Samples(), backend_for(broker), load_config()
-    view = View(console, open_watch(config, QUEUES), load, fleet.metrics_url)
+    pool = fleet.pool
+    assert pool is not None
+    view = View(console, open_watch(config, QUEUES), load, fleet.metrics_url, name, pool)
+    began = time.monotonic()
     try:
         with view:
             _watch(fleet, switch, load, samples, backend.inspector, view)
     except Stopped:
         console.print("Stopping…")
     load.end()
-    fleet.stop_workers()  # their last counts go to the ledger now, and ours after them
-    broker.littleq_gate.admission.recorder.close()  # type: ignore[attr-defined]
-    summary = summarize(load, samples, backend.inspector, open_ledger(config), config)
-    show(console, summary)
-    return summary.holds and not summary.failed_sends
+    ended = time.monotonic()
+    fleet.stop_pool()  # the last counts of the workers go to the ledger now, and ours after them
+    broker.littleq_gate.admission.recorder.close()
+    before_totals = {} if before is None else before.totals
+    summary = summarize(load, samples, backend.inspector, open_ledger(config), config, before_totals)
+    totals = {queue: result.all_totals for queue, result in summary.queues.items()}
+    return Turn(name, summary, _while_sent(pool, began, min(ended, began + load.seconds)), totals)
+
+
+def _while_sent(pool: Pool, began: float, ended: float) -> Meter:
+    return pool.meter.between(began, ended)
 
 
 def _watch(

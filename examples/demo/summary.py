@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 from rich.text import Text
 
-from examples.demo.load import BURST_SECONDS, Load
+from examples.demo.load import FLOOD_SECONDS, Load
 from littleq.backends.base import Inspector
 from littleq.cli.audit import ENDS, STATES, Verdict, examine
 from littleq.cli.show import number, percent, rate, seconds
@@ -52,10 +52,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class QueueResult:
-    """What one queue did. The report is over the whole demo, not over the last minute."""
+    """What one queue did. The report is over the whole turn, not over the last minute.
+
+    Attributes:
+        totals: the ledger's counters of this turn.
+        all_totals: the same since the beginning.
+    """
 
     outcomes: Counter[str]
     totals: Mapping[str, float]
+    all_totals: Mapping[str, float]
     report: QueueReport
     sampled: float | None
     verdict: Verdict
@@ -88,23 +94,41 @@ class Summary:
         """Whether every admitted job is accounted for."""
         return all(result.verdict.holds for result in self.queues.values())
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing was lost, and every send got its answer."""
+        return self.holds and not self.failed_sends
 
-def summarize(load: Load, samples: Samples, inspector: Inspector, ledger: Ledger, config: Config) -> Summary:
+
+def summarize(
+    load: Load,
+    samples: Samples,
+    inspector: Inspector,
+    ledger: Ledger,
+    config: Config,
+    before: Mapping[str, Mapping[str, float]],
+) -> Summary:
     """Read the end of it. To be called when nobody counts any more.
 
-    The ledger was empty when the demo began, so its totals are those of the demo: read as the "recent" window
-    of as many seconds as it took, they make the same report as the monitor's, for the whole of it.
+    What the ledger's totals have grown by is what was counted in this turn: read as the "recent" window of as many
+    seconds as it took, that makes the same report as the monitor's, for the whole of it.
+
+    Args:
+        before: the totals when the turn began, by queue.
     """
     snapshot = ledger.snapshot()
     queues = {}
     for queue, outcomes in load.outcomes().items():
         known = snapshot.queue(queue)
-        whole = replace(known, recent=known.totals, recent_seconds=samples.seconds)
+        then = before.get(queue, {})
+        grown = {name: total - then.get(name, 0.0) for name, total in known.totals.items()}
+        whole = replace(known, totals=grown, recent=grown, recent_seconds=samples.seconds)
         verdict = examine(inspector, queue)
         view = replace(snapshot, queues={queue: whole})
         queues[queue] = QueueResult(
             outcomes=outcomes,
-            totals=known.totals,
+            totals=grown,
+            all_totals=known.totals,
             report=report(queue, view, verdict.table, config),
             sampled=samples.mean(queue),
             verdict=verdict,
@@ -185,16 +209,16 @@ def _places(value: float | None) -> str:
 
 
 def _burst(summary: Summary) -> Iterator[Text]:
-    tally = summary.load.burst.tally
+    tally = summary.load.flood.tally
     if not tally.sent:
-        yield _head("burst", "it did not come to that")
+        yield _head("flood", "it did not come to that")
         return
     low, high = tally.retry_after
     shed = tally.outcomes["shed"]
     limit = number(summary.queues[tally.queue].report.queue_limit)
     yield Text.assemble(
-        _head("burst"),
-        f"{number(tally.sent)} sends in {seconds(BURST_SECONDS)} met the limit of {limit} jobs: "
+        _head("flood"),
+        f"{number(tally.sent)} sends in {seconds(FLOOD_SECONDS)} met the limit of {limit} jobs: "
         f"{number(tally.sent - shed)} came in,",
     )
     refusal = f" with Overloaded, retry_after={span(low, high)}" if shed else ""

@@ -10,15 +10,16 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from examples.demo.load import BURST_SECONDS, Load
+from examples.demo.fleet import Pool
+from examples.demo.load import FLOOD_AT, FLOOD_SECONDS, Load
 from littleq.cli.screen import frame, plain_line
-from littleq.cli.show import bar, number, rate, seconds
+from littleq.cli.show import bar, number, rate, seconds, sparkline
 from littleq.cli.watch import Watch
 
 #: How often the screen is drawn, and how often the lines of a log are written, in seconds.
 DRAW_SECONDS, LINE_SECONDS = 1.0, 5.0
 #: Lines above the monitor.
-_OWN = 2
+_OWN = 3
 _BAR = 12
 
 
@@ -28,10 +29,15 @@ class View:
     Args:
         watch: what the monitor reads.
         metrics_url: where the exporter is, for the header.
+        name: of the pool.
     """
 
-    def __init__(self, console: Console, watch: Watch, load: Load, metrics_url: str) -> None:
+    def __init__(
+        self, console: Console, watch: Watch, load: Load, metrics_url: str, name: str, pool: Pool
+    ) -> None:
         self._console, self._watch, self._load, self._url = console, watch, load, metrics_url
+        self._name, self._pool = name, pool
+        self._workers: list[float | None] = []
         self._live: Live | None = None
         self._due = 0.0
         if sys.stdout.isatty() and not console.is_dumb_terminal:
@@ -54,7 +60,12 @@ class View:
             return
         self._due = elapsed + (DRAW_SECONDS if self._live is not None else LINE_SECONDS)
         reading = self._watch.read()
+        self._workers.append(float(self._pool.ready))
         if self._live is None:
+            self._console.print(
+                f"{self._name}: {self._pool.ready} workers of {self._pool.wanted} wanted. {self._pool.reason}",
+                soft_wrap=True,
+            )
             for report in reading.reports.values():
                 self._console.print(plain_line(report, reading.taken_at), soft_wrap=True)
             return
@@ -73,7 +84,7 @@ class View:
         load = self._load
         now = min(elapsed, load.seconds)
         first = Text.assemble(
-            ("demo      ", "dim"), f"{now:.0f} of {load.seconds:.0f} s  ",
+            (f"{self._name:<10}", "bold"), f"{now:.0f} of {load.seconds:.0f} s  ",
             (bar(now / load.seconds, _BAR), "cyan"), "  ", self._moment(elapsed),
         )  # fmt: skip
         second = Text("sent      ", "dim")
@@ -81,20 +92,27 @@ class View:
             second.append(f"{queue} ", "dim")
             second.append("  ".join(f"{outcome} {number(count)}" for outcome, count in outcomes.items()))
             second.append("    ")
-        for line in (first, second):
+        third = Text.assemble(
+            ("workers   ", "dim"), f"{self._pool.ready} of {self._pool.wanted} wanted  ",
+            (sparkline(self._workers[-30:], 30), "cyan"), f"  {self._pool.reason}",
+        )  # fmt: skip
+        for line in (first, second, third):
             line.no_wrap, line.overflow = True, "ellipsis"
-        return [first, second]
+        return [first, second, third]
 
     def _moment(self, elapsed: float) -> Text:
         """What happens just now, in a few words."""
-        begins, tally = self._load.burst_at, self._load.burst.tally
-        if elapsed >= self._load.seconds:
+        load, tally = self._load, self._load.flood.tally
+        if elapsed >= load.seconds:
             return Text("all is sent: the last jobs and retries run")
-        if elapsed < begins:
-            return Text(f"a burst comes in {begins - elapsed:.0f} s")
+        if elapsed < load.burst_at:
+            return Text(f"a burst comes in {load.burst_at - elapsed:.0f} s")
         refused = f"{number(tally.outcomes['shed'])} refused"
         if tally.outcomes["shed"]:
             refused += f", retry after {seconds(tally.retry_after[1])}"
-        if elapsed < begins + BURST_SECONDS:
-            return Text(f"BURST {rate(self._load.burst.plan.rate)}: {refused}", "bold yellow")
-        return Text(f"after a burst: {refused}")
+        flood_at = FLOOD_AT * load.seconds
+        if flood_at <= elapsed < flood_at + FLOOD_SECONDS:
+            return Text(f"FLOOD of {rate(load.flood.plan.rate)}: {refused}", "bold yellow")
+        if elapsed < load.burst_ends:
+            return Text(f"BURST of {rate(load.burst.plan.rate)} more", "bold yellow")
+        return Text(f"after the burst: {refused}")

@@ -149,6 +149,10 @@ class Schedule(Protocol):
         """How many delayed jobs are due within each of `bounds` (seconds from now, ascending), cumulative."""
         ...
 
+    def due_times_of(self, bounds: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[int]]:
+        """`due_times` of several queues, each with bounds of its own, at one instant and in one round trip."""
+        ...
+
     def cancel(self, queue: str, message_id: str) -> int:
         """Take the delayed jobs of this message id (retries too) away, counted as purged; how many there were."""
         ...

@@ -21,12 +21,17 @@ from littleq.redaction import redact_url
 #: Where each command is, and its line in `littleq --help`: kept here so that the help imports none of them.
 COMMANDS = {
     "worker": ("littleq.cli.worker", "Run workers for the actors of a module."),
+    "up": ("littleq.cli.up", "Run workers, as many as the service levels need."),
     "producer": ("littleq.cli.producer", "Send jobs at a chosen rate, and tell what became of them."),
     "monitor": ("littleq.cli.monitor", "Watch queues against their service levels."),
     "dlq": ("littleq.cli.dlq", "List, show, replay and purge dead letters."),
     "queue": ("littleq.cli.queue", "List, pause and resume queues, and cancel delayed jobs."),
     "audit": ("littleq.cli.audit", "Check that every admitted job is accounted for."),
+    "controller": ("littleq.cli.controller", "Decide how many workers each queue needs."),
+    "explain": ("littleq.cli.explain", "Explain how many workers a queue shall have."),
     "exporter": ("littleq.cli.exporter", "Serve the metrics of the whole fleet."),
+    "plan": ("littleq.cli.plan", "Plan a pool: workers, limits, waits, and what a burst does."),
+    "simulate": ("littleq.cli.simulate", "Play jobs to scaling policies in virtual time."),
     "config": ("littleq.cli.config", "Show and check the configuration."),
 }
 

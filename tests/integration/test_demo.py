@@ -20,7 +20,7 @@ import pytest
 from tests.integration.scraping import unavailable
 from tests.support import ROOT, eventually
 
-SECONDS = 8
+SECONDS = 7
 JOBS = ("sent", "admitted", "shed", "failed", "done", "retried", "dead")
 
 
@@ -105,7 +105,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     started = Run(tmp_path)
     yield started
     if started.process.poll() is None:
-        started.process.kill()  # its watchdog and its guardian do the rest
+        started.process.kill()  # the leash of its workers and its guardian do the rest
     started.process.wait()
 
 
@@ -122,7 +122,7 @@ def test_the_summary_adds_up_and_nothing_is_left(run: Run) -> None:
     for row in jobs.values():
         assert row["sent"] == row["admitted"] + row["shed"] + row["failed"]
         assert row["failed"] == 0
-    assert jobs["realtime"]["shed"] > 100, "the burst was beyond any capacity"
+    assert jobs["realtime"]["shed"] > 100, "the flood was beyond any capacity"
     assert jobs["realtime"]["retried"] > 0, "one call in five fails"
     assert jobs["batch"]["dead"] > 0, "the first row cannot be read"
 
@@ -132,11 +132,11 @@ def test_the_summary_adds_up_and_nothing_is_left(run: Run) -> None:
         assert numbers(admitted) == [jobs[queue]["admitted"]]
         assert sum(numbers(places)) == jobs[queue]["admitted"]
 
-    burst = re.search(
-        r"([\d,]+) sends in 3 s met the limit of 20 jobs: ([\d,]+) came in,\s+([\d,]+)", run.said
+    flood = re.search(
+        r"([\d,]+) sends in 1 s met the limit of 90 jobs: ([\d,]+) came in,\s+([\d,]+)", run.said
     )
-    assert burst is not None, run.said
-    sent, came_in, refused = (numbers(count)[0] for count in burst.groups())
+    assert flood is not None, run.said
+    sent, came_in, refused = (numbers(count)[0] for count in flood.groups())
     assert sent == came_in + refused
     assert "were refused at once with Overloaded, retry_after=" in run.said
     assert all(re.search(r"✔ kept|✘ missed", row) for row in run.table("waits ").values())
@@ -144,11 +144,28 @@ def test_the_summary_adds_up_and_nothing_is_left(run: Run) -> None:
         counted, expected = (float(number) for number in row.split()[:2])
         assert counted > 0
         assert expected > 0
-    assert "littleq producer --queue realtime" in run.said
+    _the_pools_stand_side_by_side(run.said)
+    assert "littleq up" in run.said
+
+
+def _the_pools_stand_side_by_side(said: str) -> None:
+    """Two real pools had the same arrivals; the one grew, the other was of its mean size."""
+    row = r"(\d+) → (\d+) → (\d+) +([\d.]+) +(\d+) w·s +([\d,]+) +([\d,]+) +([\d.]+) % +\S+ m?s +(✔ kept|✘ missed)"
+    elastic = re.search(rf"^elastic +{row}$", said, re.MULTILINE)
+    fixed = re.search(rf"^fixed at (\d+) +{row}$", said, re.MULTILINE)
+    assert elastic is not None and fixed is not None, said
+    before, most, _ = (int(number) for number in elastic.groups()[:3])
+    assert before < most <= 8, "the burst needs more workers than the trace"
+    mean, size = float(elastic[4]), int(fixed[1])
+    assert abs(size - mean) <= 0.5 + 0.05, "its mean size, rounded (the mean is printed with one digit)"
+    assert {int(number) for number in fixed.groups()[1:4]} == {size}
+    assert int(elastic[5]) == pytest.approx(mean * SECONDS, abs=1.5 + 0.06 * SECONDS)
+    assert numbers(elastic[6]) == numbers(fixed[7]), "both were sent the same"
+    assert 0 <= float(elastic[8]) <= 100 and 0 <= float(fixed[9]) <= 100
 
 
 def test_ctrl_c_sums_up_what_was_reached_and_leaves_nothing(run: Run) -> None:
-    run.wait_for("batch     a trickle")
+    run.wait_for("exporter")
     time.sleep(2)
     os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
     asked = time.monotonic()
@@ -159,7 +176,7 @@ def test_ctrl_c_sums_up_what_was_reached_and_leaves_nothing(run: Run) -> None:
     assert "Traceback" not in run.said
     assert run.said.rstrip().endswith("Nothing is left running.")
     eventually(run.left_nothing, seconds=5, what="the end of all it started")
-    assert {row.split()[2] for row in run.table("jobs ").values()} == {"0"}, "the burst did not come yet"
+    assert {row.split()[2] for row in run.table("jobs ").values()} == {"0"}, "the flood did not come yet"
     assert run.said.count("✔ holds") == 2
 
 
@@ -173,8 +190,8 @@ def test_sigterm_while_it_starts_leaves_nothing(run: Run) -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes by their environment")
 def test_its_processes_do_not_outlive_a_demo_that_was_killed(run: Run) -> None:
-    run.wait_for("workers")
-    assert any("watchdog.py" in line for line in run.processes())
+    run.wait_for("elastic")
+    assert any("littleq.autoscale.pool.preload" in line for line in run.processes())
     run.process.kill()
     eventually(lambda: not run.processes(), what="the end of all its processes")
     shutil.rmtree(run.folder)

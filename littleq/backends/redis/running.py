@@ -59,6 +59,10 @@ class RunningJobs:
             self._memory[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] = b"\0" * SLOT_BYTES
             self._free.append(slot)
 
+    def acquit(self) -> None:
+        """This process is about to end by no fault of its jobs: none of them is a suspect for it."""
+        self._memory[:] = b"-".ljust(SLOT_BYTES, b"\0") * SLOTS  # a name that no job has: known, and none that is held
+
     def ids(self) -> list[str]:
         """What runs."""
         return ids_in(self._memory[:], SLOT_BYTES)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from littleq.backends.redis.scripts import lua
 
 if TYPE_CHECKING:
     from littleq.backends.redis.broker import RedisBroker
@@ -14,15 +16,19 @@ class RedisSchedule:
 
     def __init__(self, broker: RedisBroker) -> None:
         self._broker = broker
+        self._due = broker.client.register_script(lua("due"))
 
     def due_times(self, queue: str, bounds: Sequence[float]) -> Sequence[int]:
-        client = self._broker.client
-        seconds, microseconds = cast("tuple[int, int]", client.time())
-        now = seconds * 1000 + microseconds / 1000
-        pipe = client.pipeline(transaction=False)
-        for bound in bounds:
-            pipe.zcount(f"littleq:{self._broker.namespace}:{queue}:schedule", "-inf", now + bound * 1000)
-        return [int(count) for count in pipe.execute()]
+        return self.due_times_of({queue: bounds})[queue]
+
+    def due_times_of(self, bounds: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[int]]:
+        if not bounds:
+            return {}
+        asked: list[str | int | float] = []
+        for queue, moments in bounds.items():
+            asked += (queue, len(moments), *moments)
+        rows = self._due(keys=[self._broker.namespace], args=asked)
+        return {queue: [int(count) for count in row] for queue, row in zip(bounds, rows, strict=True)}
 
     def cancel(self, queue: str, message_id: str) -> int:
         return self._broker.cancel(queue, message_id)

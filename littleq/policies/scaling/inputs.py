@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from littleq.estimators.traffic import Traffic
 from littleq.policies.scaling.headroom import FIRST_MARGIN, FORECASTS, Choice
-from littleq.policies.scaling.learning import YOUNG_SECONDS
 from littleq.policies.scaling.state import (
     ScalingState,
     is_lean,
@@ -20,6 +19,8 @@ from littleq.policies.scaling.types import Observation, ScalingSettings
 
 #: A last worker stays so many start-up times after the last job where a job cannot wait for another one.
 IDLE_STARTUPS: Final = 10.0
+#: And for so long at least.
+IDLE_LEAST_SECONDS: Final = 60.0
 #: A rate this many standard errors above its forecast is a surge, not an error.
 SURGE_ERRORS: Final = 2.5
 #: And the last interval alone, this many.
@@ -74,7 +75,7 @@ def inputs_for(
     waiting = (seen.ready or 0) + max(
         0, (seen.in_flight or 0) - (seen.workers or 0) * settings.threads_per_worker
     )
-    idle_after = startup if lean else max(YOUNG_SECONDS, IDLE_STARTUPS * startup)
+    idle_after = startup if lean else max(IDLE_LEAST_SECONDS, IDLE_STARTUPS * startup)
     idle_for = now - state.busy_at
     is_idle = idle_for >= idle_after and waiting == 0 and (seen.in_flight or 0) == 0
     return {

@@ -21,8 +21,8 @@ from littleq.policies.scaling.state import (
 )
 from littleq.policies.scaling.types import Observation, ScalingSettings
 
-#: A queue is young for so long: averages mean something after a minute.
-YOUNG_SECONDS: Final = 60.0
+#: A queue is young for so many intervals, or for a start-up time and two intervals: then averages mean something.
+YOUNG_INTERVALS: Final = 6.0
 #: Candidates for headroom are judged from then on: before, every forecast is wrong in the same way.
 WARM_SECONDS: Final = 150.0
 #: After a pause of so many intervals (a controller away, a clock that stepped) its counts say little about now,
@@ -39,7 +39,8 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
     """The state with what this observation tells."""
     now, last = seen.now, state.last if state else None
     elapsed = now - last.now if last else 0.0
-    young = now + max(YOUNG_SECONDS, settings.startup_seconds + 2 * settings.interval_seconds)
+    interval = settings.interval_seconds
+    young = now + max(YOUNG_INTERVALS * interval, settings.startup_seconds + 2 * interval)
     if state is None or last is None or state.traffic is None or elapsed <= 0 or elapsed > LOST_SECONDS:
         state = state or ScalingState(desired_workers=(seen.workers or 0) + (seen.starting or 0))
         return replace(

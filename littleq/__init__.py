@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from littleq.autoscale.events import SLAEvent as SLAEvent
+    from littleq.autoscale.events import on_sla_event as on_sla_event
     from littleq.batches import Sent as Sent
     from littleq.batches import send_many as send_many
     from littleq.config import Config as Config
@@ -35,12 +37,14 @@ _HOMES = {
     "ConfigurationError": "errors",
     "LittleQError": "errors",
     "Overloaded": "middleware.overloaded",
+    "SLAEvent": "autoscale.events",
     "SLAQueueConfig": "config",
     "Sent": "batches",
     "UnstableQueueError": "errors",
     "ValidationError": "errors",
     "install": "stack",
     "load_config": "config.sources",
+    "on_sla_event": "autoscale.events",
     "send_many": "batches",
     "setup": "stack",
 }

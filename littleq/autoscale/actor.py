@@ -90,12 +90,10 @@ class Decider:
 
     Args:
         controller: makes it: a process that never decides needs no connections.
-        takes_turns: give the right to decide back after each decision. Ticks that come through a queue go to any of its
-            workers: were the right bound to one of them, the ticks that the others get would be lost.
     """
 
-    def __init__(self, controller: Callable[[], Decides], *, takes_turns: bool = False) -> None:
-        self._make, self._takes_turns = controller, takes_turns
+    def __init__(self, controller: Callable[[], Decides]) -> None:
+        self._make = controller
         self._controller: Decides | None = None
         self._lock = threading.Lock()
         self._failing: set[str] = set()
@@ -131,8 +129,6 @@ class Decider:
                 self._controller = self._make()
             controller = self._controller
         controller.tick()
-        if self._takes_turns:
-            controller.close()
 
 
 class ScalingActor:
@@ -207,7 +203,7 @@ def declare_scaling_actor(
         )
     if not any(isinstance(middleware, periodiq.PeriodiqMiddleware) for middleware in broker.middleware):
         broker.add_middleware(periodiq.PeriodiqMiddleware(skip_delay=LATE_SECONDS))
-    decider = Decider(controller or partial(make_controller, config), takes_turns=True)
+    decider = Decider(controller or partial(make_controller, config))
     made = ScalingActor(decider, config.decide_seconds, clock)
     on_queue = partial(
         dramatiq.actor,

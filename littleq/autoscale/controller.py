@@ -5,8 +5,8 @@
               ├─ another holds it: nothing to do
               └─ decided a moment ago: nothing to do
 
-Any process may tick at any time; at most one decision an interval comes of it. Who decides holds a lease of three
-intervals, and publishes under it: what comes after the lease has gone to another is refused, so a controller that was
+Any process may tick at any time; at most one decision an interval comes of it. Who decides holds a lease of most of an
+interval, and publishes under it: what comes after the lease has gone to another is refused, so a controller that was
 frozen in the middle of a tick changes nothing when it thaws. The state of the policy is stored with each decision, and
 whoever takes over goes on from there. Round trips of a tick: lease, snapshot, truth, due times, publish, and records on
 a takeover.
@@ -25,17 +25,18 @@ Failure handling. The rule behind all of it: not knowing never sends a worker aw
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
 from littleq.autoscale import observer
-from littleq.autoscale.decisions import document
 from littleq.autoscale.events import SLAEvent, sla_events, tell
 from littleq.autoscale.memory import Memory, Remembered
 from littleq.autoscale.observer import NOBODY, DueTimes
@@ -45,6 +46,7 @@ from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config import Config
 from littleq.ledger import open_ledger
 from littleq.ledger.base import PRESENCE_SECONDS, Lease, Ledger, Record
+from littleq.ledger.decisions import document
 from littleq.metrics.sources import Source, SourceError
 from littleq.policies import scaling
 from littleq.policies.scaling import Decision, Observation, ScalingSettings
@@ -53,8 +55,9 @@ logger = logging.getLogger(__name__)
 
 #: Name of the lease: one controller for all queues of a namespace.
 LEASE: Final = "scaling"
-#: A controller that is not heard of for so many intervals has lost the right to decide.
-LEASE_INTERVALS: Final = 3.0
+#: A controller that is not heard of for so many intervals has lost the right to decide. Less than one: ticks that come
+#: through a queue go to any of its workers, and those that another one gets would be lost otherwise.
+LEASE_INTERVALS: Final = 0.8
 #: A ledger that was emptied has heard of all workers after so many of their flushes.
 FLUSHES: Final = 3.0
 #: After a decision nobody makes another one for this share of an interval: ticks are not that punctual, and two
@@ -87,6 +90,19 @@ class _Made(NamedTuple):
     events: tuple[SLAEvent, ...]
     remembered: Remembered
     record: Record
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: a tick over a thousand queues makes a million tuples and no cycle, and looking for
+    one is half of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Controller:
@@ -125,7 +141,8 @@ class Controller:
             return Tick("early")
         try:
             began = self._clock.monotonic()
-            found = self._tick() if self._queues else Tick("waiting")
+            with _no_collection():
+                found = self._tick() if self._queues else Tick("waiting")
             if found.outcome == "decided":
                 self._say_if_slow(self._clock.monotonic() - began)
         except SourceError:  # logged by the source, once an outage

@@ -112,9 +112,9 @@ def _once(config: Config, as_json: bool) -> None:
     from dataclasses import asdict
 
     from littleq.autoscale.actor import make_controller
-    from littleq.autoscale.decisions import read_decisions
     from littleq.cli.terminal import echo_json
     from littleq.ledger import open_ledger
+    from littleq.ledger.decisions import read_decisions
 
     make_controller(config).tick()
     decisions = read_decisions(open_ledger(config))

@@ -174,7 +174,7 @@ class Record:
     """What is kept of a decision about one queue.
 
     Attributes:
-        decision: JSON, for everybody (`littleq.autoscale.decisions.document`).
+        decision: JSON, for everybody (`littleq.ledger.decisions.document`).
         state: JSON, for the next decision; None where it was not asked for.
         decided_at: when it was published, by the ledger's clock.
         holder: by whom.

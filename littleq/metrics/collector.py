@@ -1,6 +1,7 @@
 """The fleet's metrics as a `prometheus_client` collector.
 
     scrape ──> FleetCollector ── one round trip ──> Ledger.snapshot()
+                              ── one round trip ──> Ledger.records()
                               ── one round trip ──> Inspector.truth()
                               ── arithmetic ──────> families
 
@@ -21,6 +22,7 @@ from littleq.backends import backend_for, build_broker
 from littleq.backends.base import Inspector, TruthTable
 from littleq.config import Config
 from littleq.ledger import Ledger, LedgerSnapshot, open_ledger
+from littleq.ledger.decisions import Published, read_decisions
 from littleq.metrics import names
 from littleq.metrics.observe import known_queues
 from littleq.metrics.page import empty_family, write_page
@@ -36,8 +38,7 @@ class FleetCollector:
         config: settings of queues whose workers have published none, and queues to show from the start.
         ledger: where the counts are read, and the names of the queues.
         broker: where the truth tables are read. It is not asked for queues that the ledger does not know,
-        since that can
-            take a scan of its whole server; name such a queue in the configuration to see it.
+            since that can take a scan of its whole server; name such a queue in the configuration to see it.
     """
 
     def __init__(self, config: Config, ledger: Source[Ledger], broker: Source[Inspector]) -> None:
@@ -52,22 +53,23 @@ class FleetCollector:
 
     def collect(self) -> Iterable[Family]:
         """The families of one scrape. Never raises."""
-        snapshot = self._read_ledger()
+        snapshot, decisions = self._read_ledger()
         if snapshot is not None:
             self._known = frozenset(known_queues(snapshot, None, self._config))
         truths = self._read_broker(self._known.union(self._config.queues))
         page: list[Family] | None = None
         try:
-            page = write_page(snapshot, truths, self._config)
+            page = write_page(snapshot, truths, self._config, decisions)
         except Exception:
             logger.exception("Cannot make the metrics page. This is a bug in LittleQ: please report it.")
         return [self._up(ledger=snapshot, broker=truths, page=page), *(page or ())]
 
-    def _read_ledger(self) -> LedgerSnapshot | None:
+    def _read_ledger(self) -> tuple[LedgerSnapshot | None, Mapping[str, Published] | None]:
+        """Counts and decisions under one deadline, so that a ledger that hangs costs a scrape no more than that."""
         try:
-            return self._ledger.read(lambda ledger: ledger.snapshot())
+            return self._ledger.read(lambda ledger: (ledger.snapshot(), read_decisions(ledger)))
         except SourceError:
-            return None
+            return None, None
 
     def _read_broker(self, queues: Collection[str]) -> Mapping[str, TruthTable] | None:
         try:

@@ -24,6 +24,16 @@ OUTCOMES: Final = fields.OUTCOMES
 DEATH_REASONS: Final = ("exhausted", "refused", "expired", "undeliverable", "unretryable", "poison")
 #: `state` of a job in the truth table (`littleq.backends.base.TruthTable`).
 STATES: Final = ("ready", "in_flight", "delayed", "dead", "orphaned")
+#: `event` of a service level (`littleq.autoscale.events`).
+EVENTS: Final = ("breach_predicted", "breached", "recovered")
+#: `regime` of a decision (`littleq.policies.scaling`).
+REGIMES: Final = ("cold", "steady", "draining", "lean", "idle", "holding", "blind")
+#: `input` of a decision: those of `littleq.policies.scaling.INPUTS` that are one number each.
+DECISION_INPUTS: Final = (
+    "arrival_rate", "forecast_error", "backlog_rate", "headroom_rate", "margin", "misses_expected", "guard",
+    "dispersion", "service_time", "service_scv", "oldest_age", "workers", "startup_seconds", "desired_before",
+    "standing_workers", "idle_for",
+)  # fmt: skip
 #: `source` of what a scrape reads; `page` is the arithmetic in between.
 SOURCES: Final = ("ledger", "broker", "page")
 
@@ -93,10 +103,7 @@ IMBALANCE = _gauge(
 
 # What became of sends
 OFFERED = _counter(
-    "sla_jobs_offered_total",
-    "First-time sends that asked to enter the queue.",
-    "queue",
-    "criticality",
+    "sla_jobs_offered_total", "First-time sends that asked to enter the queue.", "queue", "criticality"
 )
 ADMISSIONS = _counter(
     "sla_admissions_total",
@@ -107,11 +114,7 @@ ADMISSIONS = _counter(
 )
 
 # What became of attempts
-STARTED = _counter(
-    "sla_attempts_started_total",
-    "Attempts that reached an actor.",
-    "queue",
-)
+STARTED = _counter("sla_attempts_started_total", "Attempts that reached an actor.", "queue")
 PROCESSED = _counter(
     "sla_jobs_processed_total",
     "What workers took up: done (attempts that returned) and failed (attempts that raised) exclude "
@@ -249,6 +252,46 @@ INTERNAL_ERRORS = _counter(
     "Failures inside LittleQ, by place; it fails open. An empty queue where none is known.",
     "queue",
     "place",
+)
+
+# What was decided
+DESIRED_WORKERS = _gauge(
+    "sla_desired_workers",
+    "Worker processes that the queue shall have; left out while the last decision is too old to act on.",
+    "queue",
+)
+REQUIRED_SERVERS = _gauge(
+    "sla_required_servers",
+    "Worker threads that the promise needs, before min_workers, max_workers and the step limits.",
+    "queue",
+)
+TIME_TO_BREACH = _gauge(
+    "sla_time_to_breach_seconds",
+    "Time until a job misses the SLA with the workers there and starting, 0 if one has; left out if none will.",
+    "queue",
+)
+DECISION_AGE = _gauge(
+    "sla_decision_age_seconds",
+    "Time since the queue was last decided about. While it is too old only this and sla_events_total are told.",
+    "queue",
+)
+DECISION_REGIME = _gauge(
+    "sla_decision_regime",
+    "1 for the regime of the last decision: cold, steady, draining, lean, idle, holding or blind.",
+    "queue",
+    "regime",
+)
+DECISION_INPUT = _gauge(
+    "sla_decision_input",
+    "The numbers that the last decision was made from; left out where one was not known.",
+    "queue",
+    "input",
+)
+EVENTS_TOTAL = _counter(
+    "sla_events_total",
+    "What happened to the service level: breach_predicted, breached or recovered.",
+    "queue",
+    "event",
 )
 
 METRICS: Final[tuple[Metric, ...]] = tuple(

@@ -16,6 +16,7 @@ from littleq.backends.base import TruthTable
 from littleq.config import Config
 from littleq.ledger import fields
 from littleq.ledger.base import Counts, LedgerSnapshot
+from littleq.ledger.decisions import Published
 from littleq.metrics import names
 from littleq.metrics.histograms import cumulative
 from littleq.metrics.observe import QueueReport, observe
@@ -57,7 +58,10 @@ class Page:
 
 
 def write_page(
-    snapshot: LedgerSnapshot | None, truths: Mapping[str, TruthTable] | None, config: Config
+    snapshot: LedgerSnapshot | None,
+    truths: Mapping[str, TruthTable] | None,
+    config: Config,
+    decisions: Mapping[str, Published] | None = None,
 ) -> list[Family]:
     """All families of one scrape but `sla_up`.
 
@@ -65,6 +69,7 @@ def write_page(
         snapshot: the ledger; None if it could not be read.
         truths: truth table by queue; None if the broker could not be read.
         config: settings of queues whose workers have published none.
+        decisions: what was decided, by queue; None if it could not be read.
     """
     page = Page()
     for queue, report in observe(snapshot, truths, config).items():
@@ -79,6 +84,8 @@ def write_page(
         for queue, ledger in sorted(snapshot.queues.items()):
             for place, count in sorted(by_qualifier(ledger.totals, fields.ERRORS).items()):
                 page.add(names.INTERNAL_ERRORS, count, queue, place)
+    for _, published in sorted((decisions or {}).items()):
+        _write_decision(page, published)
     return page.families()
 
 
@@ -155,3 +162,19 @@ def _write_report(page: Page, report: QueueReport) -> None:
     )
     for metric, value in values:
         page.add(metric, value, report.queue)
+
+
+def _write_decision(page: Page, published: Published) -> None:
+    """A stale decision is told by its age alone: whoever scales by these numbers must see that there are none."""
+    queue, decision = published.queue, published.decision
+    page.add(names.DECISION_AGE, published.age_seconds, queue)
+    for event in names.EVENTS:
+        page.add(names.EVENTS_TOTAL, published.events.get(event, 0), queue, event)
+    if published.is_stale:
+        return
+    page.add(names.DESIRED_WORKERS, decision.desired_workers, queue)
+    page.add(names.REQUIRED_SERVERS, decision.required_servers, queue)
+    page.add(names.TIME_TO_BREACH, decision.time_to_breach, queue)
+    page.add(names.DECISION_REGIME, 1.0, queue, decision.regime)
+    for name in names.DECISION_INPUTS:
+        page.add(names.DECISION_INPUT, decision.inputs.get(name), queue, name)

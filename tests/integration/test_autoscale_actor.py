@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from littleq.autoscale.actor import declare_scaling_actor
-from littleq.autoscale.decisions import read_decisions
 from littleq.config import SLAQueueConfig
+from littleq.ledger.decisions import read_decisions
 from littleq.ledger.redis import RedisLedger
 from tests.support import ROOT, OurApp, eventually
 

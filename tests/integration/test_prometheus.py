@@ -19,7 +19,10 @@ from littleq.backends import build_broker
 from littleq.backends.redis.urls import redis_client as connect
 from littleq.config import Config
 from littleq.ledger import Batch, Presence, open_ledger
+from littleq.ledger.base import Record
+from littleq.ledger.decisions import document
 from littleq.metrics import names
+from littleq.policies.scaling import Decision, Observation, ScalingSettings, decide
 from tests.integration.scraping import Exporter, Prometheus, binary, free_port
 from tests.support import ROOT, eventually
 
@@ -126,6 +129,51 @@ def test_prometheus_reads_what_the_fleet_has_counted(
         prometheus.value_is(query, value)
 
 
+def decide_for(url: str, queue: str) -> Decision:
+    """Publish a first decision, as a controller does: 300 jobs of 0.5 s wait for one worker of two threads."""
+    settings = ScalingSettings(sla_seconds=1.0, service_time=0.5, threads_per_worker=2)
+    seen = Observation(now=0.0, offered=300.0, ready=300, in_flight=2, workers=1)
+    decision, state = decide(settings, seen)
+    ledger = open_ledger(Config(url=url))
+    lease = ledger.lease("scaling", "h:1", 15.0)
+    assert lease is not None
+    record = Record(document(decision, settings, {"breached": 1}), state.as_dict())
+    assert ledger.publish(lease, {queue: record})
+    return decision
+
+
+def test_prometheus_reads_what_was_decided_until_it_is_too_old_to_act_on(
+    valkey_url: str,
+    redis_client: Any,
+    start_exporter: Callable[..., Exporter],
+    scrape: Callable[..., Prometheus],
+) -> None:
+    """A scaler that finds no number falls back to what it was told to do without; it must not find an old one."""
+    prometheus = scrape(start_exporter())
+    decision = decide_for(valkey_url, "realtime")
+    assert decision.desired_workers > 1
+    for query, value in {  # at once: after 20 s it is stale
+        'sla_desired_workers{queue="realtime"}': decision.desired_workers,
+        'sla_required_servers{queue="realtime"}': decision.required_servers,
+        'sla_time_to_breach_seconds{queue="realtime"}': decision.time_to_breach,
+        'sla_decision_input{queue="realtime",input="workers"}': 1,
+        f'sla_decision_regime{{queue="realtime",regime="{decision.regime}"}}': 1,
+        'sla_events_total{queue="realtime",event="breached"}': 1,
+        'sla_events_total{queue="realtime",event="recovered"}': 0,
+        'sla_decision_age_seconds{queue="realtime"} < bool 20': 1,
+    }.items():
+        assert value is not None
+        prometheus.value_is(query, value)
+    key = "littleq:dramatiq:ledger:record:realtime"
+    redis_client.hset(
+        key, "decided_at", float(redis_client.hget(key, "decided_at")) - 60
+    )  # instead of waiting
+    prometheus.is_gone('{__name__=~"sla_desired_workers|sla_required_servers|sla_decision_(input|regime)"}')
+    prometheus.is_gone("sla_time_to_breach_seconds")
+    prometheus.value_is('sla_decision_age_seconds{queue="realtime"} > bool 60', 1)
+    prometheus.value_is('sla_events_total{queue="realtime",event="breached"}', 1)
+
+
 def test_every_example_of_the_docs_is_a_query_that_prometheus_answers(
     valkey_url: str, start_exporter: Callable[..., Exporter], scrape: Callable[..., Prometheus]
 ) -> None:
@@ -148,6 +196,7 @@ def split_queries(block: str) -> list[str]:
 def test_promtool_has_no_complaint(valkey_url: str, start_exporter: Callable[..., Exporter]) -> None:
     exporter = start_exporter()
     a_busy_fleet(valkey_url)
+    decide_for(valkey_url, "realtime")
     count(valkey_url, {"errors:retry": 1.0}, sequence=2, age_seconds=0.0)
     page = eventually(lambda: (page := exporter.page()) and 'place="retry"' in page and page)
     assert len(re.findall("^# HELP sla_", page, re.MULTILINE)) > len(names.METRICS) - 8  # no empty exam

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from littleq.autoscale.actor import Decider, config_of, make_controller
-from littleq.autoscale.decisions import read_decisions, stale_after
 from littleq.autoscale.pool.groups import fork_groups, worker_groups
 from littleq.autoscale.pool.processes import Launcher
 from littleq.autoscale.pool.sight import Desired, Lookout
@@ -14,11 +13,12 @@ from littleq.autoscale.pool.supervisor import Supervisor
 from littleq.backends import backend_for
 from littleq.background import Background
 from littleq.ledger import open_ledger
+from littleq.ledger.decisions import read_decisions, stale_after
 
 if TYPE_CHECKING:
     from dramatiq import Broker
 
-    from littleq.autoscale.decisions import Published
+    from littleq.ledger.decisions import Published
 
 #: A worker that a waiting job has woken stays for two intervals and so many seconds: until a decision has surely seen
 #: that job.

@@ -61,7 +61,9 @@ class RunningJobs:
 
     def acquit(self) -> None:
         """This process is about to end by no fault of its jobs: none of them is a suspect for it."""
-        self._memory[:] = b"-".ljust(SLOT_BYTES, b"\0") * SLOTS  # a name that no job has: known, and none that is held
+        self._memory[:] = (
+            b"-".ljust(SLOT_BYTES, b"\0") * SLOTS
+        )  # a name that no job has: known, and none that is held
 
     def ids(self) -> list[str]:
         """What runs."""

@@ -55,6 +55,9 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
         )
     starting = starting_workers(seen, state)
     starts = state.starts.after_seeing(now, starting, settings.interval_seconds)
+    missing = starting - sum(count for _, count in starts.asked)
+    if missing > 0:  # workers that died: whoever keeps the pool starts others in their place
+        starts = starts.after_asking(now, missing)
     startup = startup_seconds(settings, starts)
     state = replace(
         state,

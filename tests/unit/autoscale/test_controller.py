@@ -147,9 +147,17 @@ def test_one_that_was_frozen_in_the_middle_of_a_tick_changes_nothing_when_it_tha
 
     fleet.ledger.at = freeze
     assert outcomes(fleet, frozen, 1) in (["held"], ["early"])
-    fleet.run(5, frozen)
     found = fleet.decision()
     assert found is not None and found.holder == "other"
+
+
+def test_ticks_that_go_to_any_of_several_controllers_are_all_decided(fleet: Fleet) -> None:
+    """Messages of one queue: no interval is lost because the tick came to the one that did not decide last."""
+    turns = [fleet.controller(name) for name in ("a", "b", "c")]
+    fleet.run(6, turns[0])
+    for k in range(30):
+        fleet.clock.advance(5)
+        assert turns[(k * k + k // 4) % 3].tick().outcome == "decided"
 
 
 POINTS = [

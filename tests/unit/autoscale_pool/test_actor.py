@@ -192,9 +192,3 @@ def test_nothing_is_connected_before_the_first_decision() -> None:
     begin.fn()
     begin.fn()
     assert [controller.ticks for controller in made] == [2]
-
-
-def test_each_tick_gives_the_right_to_decide_back_for_the_next_may_come_to_another_worker(app: App) -> None:
-    app.tick.fn(app.clock.now())
-    app.tick.fn(app.clock.now())
-    assert (app.controller.ticks, app.controller.closed) == (2, 2)

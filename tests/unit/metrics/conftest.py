@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from prometheus_client.metrics_core import Metric as Family
 
 from littleq.backends.base import TruthTable
 from littleq.config import Config, SLAQueueConfig
-from littleq.ledger.base import EMPTY_QUEUE, Batch, LedgerSnapshot, LedgerUnavailable, Presence, QueueLedger
+from littleq.ledger.base import (
+    EMPTY_QUEUE,
+    Batch,
+    LedgerSnapshot,
+    LedgerUnavailable,
+    Presence,
+    QueueLedger,
+    Record,
+)
+from littleq.ledger.decisions import document
 from littleq.metrics.collector import FleetCollector
 from littleq.metrics.sources import Source
+from littleq.policies.scaling import Observation, ScalingSettings, decide
 
 Scraped = dict[str, float]
+
+#: The fake ledger's clock.
+NOW = 1_700_000_000.0
 
 
 def key(name: str, labels: Mapping[str, str]) -> str:
@@ -53,6 +67,7 @@ class FakeLedger:
 
     queues: dict[str, QueueLedger] = field(default_factory=dict)
     workers: tuple[Presence, ...] = ()
+    decided: dict[str, Record] = field(default_factory=dict)
     error: Exception | None = None
     reads: int = 0
 
@@ -66,7 +81,22 @@ class FakeLedger:
         self.reads += 1
         if self.error is not None:
             raise self.error
-        return LedgerSnapshot(1_700_000_000.0, dict(self.queues), self.workers)
+        return LedgerSnapshot(NOW, dict(self.queues), self.workers)
+
+    def records(
+        self, queues: Collection[str] | None = None, *, states: bool = False
+    ) -> tuple[float, dict[str, Record]]:
+        if self.error is not None:
+            raise self.error
+        return NOW, dict(self.decided)
+
+    def decide(self, queue: str, age: float, events: Mapping[str, int], **seen: Any) -> None:
+        """Publish what the policy makes of a first look at the queue, `age` seconds ago."""
+        settings = ScalingSettings(sla_seconds=1.0, service_time=0.5, threads_per_worker=2)
+        decision, _ = decide(settings, Observation(**{"now": NOW, "offered": 0.0, **seen}))
+        self.decided[queue] = Record(
+            document(decision, settings, events), state=None, decided_at=NOW - age, holder="h:1"
+        )
 
     def know(self, queue: str, **changes: object) -> None:
         self.queues[queue] = replace(self.queues.get(queue, EMPTY_QUEUE), **changes)  # type: ignore[arg-type]

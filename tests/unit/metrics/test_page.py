@@ -190,6 +190,7 @@ def test_each_metric_but_errors_is_told_for_a_busy_queue(fleet: Fleet, worker: o
     fleet.inspector.tables["realtime"] = TruthTable(
         "realtime", ready=1, oldest_age=1.0, delayed=1, next_due=2.0, accounts=Accounts()
     )
+    fleet.ledger.decide("realtime", 0.0, {}, ready=300, in_flight=2, workers=1)
     told = {series.partition("{")[0] for series in fleet.scrape()}
     told |= {name.removesuffix("_count") for name in told}
     assert {metric.name for metric in names.METRICS} - told == set()

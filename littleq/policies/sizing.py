@@ -1,1 +1,0 @@
-from littleq.policies.scaling.inputs import INPUTS as INPUTS

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from littleq.autoscale.controller import LEASE, Controller, Tick
-from littleq.autoscale.decisions import Published, read_decisions
 from littleq.backends.base import Backend, TruthTable
 from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.base import Batch, Ledger, LedgerUnavailable, Presence, Record
+from littleq.ledger.decisions import Published, read_decisions
 from littleq.ledger.memory import MemoryLedger
 from littleq.testing import ManualClock
 

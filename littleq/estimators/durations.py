@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 SERVICE_MEMORY_SECONDS = 600.0
 #: So many services before their variability is believed; 1, an exponential's, until then.
 SERVICES_FOR_SCV = 20
-#: No cluster that we know of takes longer to start a worker, in seconds: above it the worker was not to be had.
-LONGEST_STARTUP_SECONDS = 1800.0
+#: A start that took more than so many times the usual counts as that.
+MOST_STRETCH = 3.0
 #: Share of a new start-up time in the estimate: nine starts and the first one counts for a tenth.
 _STARTUP_SHARE = 0.25
 
@@ -63,18 +63,22 @@ class Starts(NamedTuple):
             more += count
         return Starts(self.seconds, tuple(asked))
 
-    def after_seeing(self, now: float, starting: int, interval: float) -> Starts:
+    def after_seeing(self, now: float, starting: int, interval: float, hint: float) -> Starts:
         """Only the `starting` latest orders are still open; those before have arrived, `interval` ago at most.
 
-        An arrival was seen late by half an interval on average, which is taken off.
+        An arrival was seen late by half an interval on average, which is taken off. One that took far longer than usual
+        was held up by something else (no machine to be had, nobody who starts workers) and counts for less.
+
+        Args:
+            hint: the start-up time before any was seen, in seconds.
         """
         open_, seconds = list(self.asked), self.seconds
         arrived = sum(count for _, count in open_) - starting
         while arrived > 0 and open_:
             when, count = open_.pop(0)
-            took = max(0.0, now - when - interval / 2)
-            if took <= LONGEST_STARTUP_SECONDS:
-                seconds = took if seconds is None else seconds + _STARTUP_SHARE * (took - seconds)
+            usual = hint if seconds is None else seconds
+            took = min(max(0.0, now - when - interval / 2), MOST_STRETCH * usual + interval)
+            seconds = usual + _STARTUP_SHARE * (took - usual)
             if count > arrived:
                 open_.insert(0, (when, count - arrived))
             arrived -= count

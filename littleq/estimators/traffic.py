@@ -80,7 +80,7 @@ class Traffic:
         """Hold the forecasts that are due against what came, and make new ones."""
         kept = math.exp(-elapsed / ERROR_MEMORY_SECONDS)
         self.errors, self.judged = [error * kept for error in last.errors], last.judged * kept
-        actual = self.recent_rate(2)
+        actual, _ = self.recent(2)
         waiting = last.forecasts
         while waiting and waiting[0][0] + lead <= now:
             rates = waiting[0][1]
@@ -109,12 +109,13 @@ class Traffic:
         oldest = int((now - seconds) // PEAK_SLOT_SECONDS)
         return max((peak for slot, peak in self.peaks.items() if slot >= oldest), default=0.0)
 
-    def recent_rate(self, intervals: int) -> float:
-        """The rate of the last few intervals alone."""
+    def recent(self, intervals: int) -> tuple[float, float]:
+        """The rate of the last few intervals alone, and how long they were in all, in seconds."""
         last = self.intervals[-intervals - 1 :]
         if len(last) < 2:
-            return self.average(WINDOWS[0])
-        return sum(jobs for _, jobs in last[1:]) / max(1e-9, last[-1][0] - last[0][0])
+            return self.average(WINDOWS[0]), 0.0
+        span = last[-1][0] - last[0][0]
+        return sum(jobs for _, jobs in last[1:]) / max(1e-9, span), span
 
     def forecast(self, lead: float) -> tuple[float, float]:
         """The rate `lead` seconds ahead, and the standard error that such forecasts had lately, in jobs/s."""

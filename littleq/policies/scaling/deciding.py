@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -15,6 +16,10 @@ from littleq.policies.scaling.types import Decision, Observation, ScalingSetting
 
 #: Numbers older than so many intervals are no basis for a decision.
 STALE_INTERVALS: Final = 3.0
+#: In less than this share of an interval nothing is learned: a handful of jobs would look like a rate.
+LEAST_INTERVALS: Final = 0.2
+#: Above it floats no longer count single jobs.
+MOST_COUNTABLE: Final = 2.0**53
 
 
 def decide(
@@ -26,9 +31,10 @@ def decide(
         observation: what could be read now. Call once an interval; other distances are allowed.
         state: as the last call returned it; None at first, or when it was lost.
     """
-    seen = observation
+    seen = _plausible(observation)
     if blind := _blind(settings, seen, state):
-        standing = max(state.desired_workers if state else 0, seen.workers or 0)
+        known = state is not None and state.last is not None
+        standing = state.desired_workers if state and known else seen.workers or 0
         inputs = inputs_for(settings, seen, state or ScalingState(), None, standing) | {"blind": blind}
         decision = recompute(settings, inputs)
         return decision, replace(state or ScalingState(), desired_workers=decision.desired_workers)
@@ -78,9 +84,25 @@ def _blind(settings: ScalingSettings, seen: Observation, state: ScalingState | N
         return f"The numbers are {seen.age_seconds:.0f} s old, more than {limit:g} s"
     if (state is None or state.last is None) and not seen.workers and seen.in_flight:
         return f"{seen.in_flight} jobs are with workers, but no worker is seen"
-    if state is not None and state.last is not None and state.last.now >= seen.now > state.last.now - 1.0:
-        return "No time has passed since the last decision"
+    least = LEAST_INTERVALS * settings.interval_seconds
+    if state is not None and state.last is not None and abs(seen.now - state.last.now) < least:
+        return "Hardly any time has passed since the last decision"
     return None
+
+
+def _plausible(seen: Observation) -> Observation:
+    """Without what is no number, or is larger than anything that can be counted: it could not be read."""
+    odd: dict[str, Any] = {
+        name: None
+        for name in Observation.__slots__
+        if isinstance(value := getattr(seen, name), int | float)
+        and not -MOST_COUNTABLE < value < MOST_COUNTABLE
+    }
+    if not odd:
+        return seen
+    if "now" in odd or "age_seconds" in odd:
+        return replace(seen, **odd | {"now": 0.0, "age_seconds": math.inf})
+    return replace(seen, **odd)
 
 
 def _headroom(settings: ScalingSettings, state: ScalingState, now: float) -> Choice:

@@ -32,8 +32,8 @@ BUDGET_SHARE = 0.7
 #: What is believed before it was seen: with margin m, so many / m³ of the jobs miss, on the strength of ten minutes'
 #: jobs. More where the forecast forgets peaks: what came lately is likely to come back.
 PRIOR_MISSES, PRIOR_POWER, PRIOR_SECONDS = (0.3, 0.1, 0.015), 3.0, 600.0
-#: A promise that costs more than so many times the leanest pool is not kept at any price ...
-DEAREST = 2.5
+#: Nothing that costs more than so many times the leanest pool is chosen: a promise is not kept at any price ...
+DEAREST = 2.0
 #: ... but as well as is worth it: one percent more of the jobs for half a leanest pool.
 PRICE_PER_PERCENT = 0.5
 
@@ -135,18 +135,13 @@ class Shadows:
             for (f, m), missed in zip(CANDIDATES, self.misses, strict=True)
         ]
         target, leanest = BUDGET_SHARE * miss_share, min(self.costs)
-        best = min(
-            range(len(CANDIDATES)),
-            key=lambda k: (
-                self.costs[k] + PRICE_PER_PERCENT * leanest * 100.0 * max(0.0, shares[k] - target),
-                shares[k],
-            ),
-        )
-        keeping = [k for k, share in enumerate(shares) if share <= target]
+        affordable = [k for k, cost in enumerate(self.costs) if cost <= DEAREST * leanest]
+        keeping = [k for k in affordable if shares[k] <= target]
         if keeping:
-            cheapest = min(keeping, key=lambda k: (self.costs[k], shares[k]))
-            if self.costs[cheapest] <= DEAREST * leanest:
-                best = cheapest
+            best = min(keeping, key=lambda k: (self.costs[k], shares[k]))
+        else:
+            price = PRICE_PER_PERCENT * leanest * 100.0
+            best = min(affordable, key=lambda k: (self.costs[k] + price * shares[k], shares[k]))
         f, m = CANDIDATES[best]
         return Choice(FORECASTS[f], rates[f], MARGINS[m], shares[best])
 

@@ -77,11 +77,12 @@ def inputs_for(
     )
     idle_after = startup if lean else max(IDLE_LEAST_SECONDS, IDLE_STARTUPS * startup)
     idle_for = now - state.busy_at
-    is_idle = idle_for >= idle_after and waiting == 0 and (seen.in_flight or 0) == 0
+    scheduled = _scheduled(seen, settings, startup)
+    is_idle = idle_for >= idle_after and waiting == 0 and not seen.in_flight and not scheduled
     return {
         "arrival_rate": _six(rate),
         "forecast_error": _six(error),
-        "backlog_rate": _six(rate if lean else _surge(traffic, rate, error, settings.interval_seconds)),
+        "backlog_rate": _six(rate if lean else _surge(traffic, rate, error)),
         "headroom_of": choice.of,
         "headroom_rate": _six(choice.rate),
         "margin": choice.margin,
@@ -91,7 +92,7 @@ def inputs_for(
         "service_time": None if service is None else _six(service),
         "service_scv": _six(state.services.scv()),
         "backlog": [[round(age, 3), jobs] for age, jobs in traffic.ages(waiting, now, seen.oldest_age)],
-        "scheduled": _scheduled(seen, settings, startup),
+        "scheduled": scheduled,
         "oldest_age": None if seen.oldest_age is None else _six(seen.oldest_age),
         "workers": seen.workers or 0,
         "starting": grouped(
@@ -113,14 +114,14 @@ def inputs_for(
     }
 
 
-def _surge(traffic: Traffic, rate: float, error: float, interval: float) -> float:
+def _surge(traffic: Traffic, rate: float, error: float) -> float:
     """The rate by which a backlog grows: the forecast, unless what came last is beyond its usual error.
 
     The last interval alone is enough where it is far beyond: each interval that is waited for is one more of misses.
     """
     for intervals, errors in ((1, SUDDEN_ERRORS), (2, SURGE_ERRORS)):
-        recent = traffic.recent_rate(intervals)
-        noise = math.sqrt(rate / (intervals * interval))  # of a count over so long
+        recent, span = traffic.recent(intervals)
+        noise = math.sqrt(rate / span) if span > 0 else math.inf  # of a count over so long
         if recent > rate + errors * max(error, noise):
             return recent
     return rate

@@ -42,9 +42,11 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
     interval = settings.interval_seconds
     young = now + max(YOUNG_INTERVALS * interval, settings.startup_seconds + 2 * interval)
     if state is None or last is None or state.traffic is None or elapsed <= 0 or elapsed > LOST_SECONDS:
-        state = state or ScalingState(desired_workers=(seen.workers or 0) + (seen.starting or 0))
+        state = state or ScalingState()
+        there = (seen.workers or 0) + (seen.starting or 0)
         return replace(
             state,
+            desired_workers=state.desired_workers if last else max(state.desired_workers, there),
             last=seen,
             traffic=Traffic(now),
             starts=Starts(state.starts.seconds),
@@ -54,7 +56,7 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
             young_until=young,
         )
     starting = starting_workers(seen, state)
-    starts = state.starts.after_seeing(now, starting, settings.interval_seconds)
+    starts = state.starts.after_seeing(now, starting, settings.interval_seconds, settings.startup_seconds)
     missing = starting - sum(count for _, count in starts.asked)
     if missing > 0:  # workers that died: whoever keeps the pool starts others in their place
         starts = starts.after_asking(now, missing)
@@ -67,7 +69,8 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
         held=tuple(each for each in state.held if each[0] >= now - startup - 1e-6),
     )
     if elapsed > GAP_INTERVALS * settings.interval_seconds:
-        return replace(state, young_until=young, busy_at=now)
+        # What was asked for before has come or not come unseen: nothing can be learned from when it is seen.
+        return replace(state, starts=Starts(state.starts.seconds), young_until=young, busy_at=now)
     jobs, owed = _arrived(last, seen, state.owed)
     assert state.traffic is not None
     traffic = state.traffic.after(now, elapsed, jobs, startup + settings.interval_seconds)
@@ -98,10 +101,11 @@ def _arrived(last: Observation, seen: Observation, owed: float) -> tuple[float, 
     jobs = offered + retried - hidden
     if offered == 0.0:  # plain Dramatiq sends uncounted: it shows in what is there and in what was served
         there = (seen.ready or 0) + (seen.in_flight or 0) - (last.ready or 0) - (last.in_flight or 0)
-        jobs = max(jobs, there + _served(last, seen)[0])
+        uncounted = there + _served(last, seen)[0]
+        jobs = uncounted if uncounted > max(jobs, 0.0) else jobs
     jobs -= owed
-    # Halved, so that what was never counted as offered is not owed for ever.
-    return max(0.0, jobs), max(0.0, -jobs) / 2
+    # Halved from the second time on, so that what is never counted as offered is not owed for ever.
+    return max(0.0, jobs), max(0.0, -jobs) * (0.5 if owed else 1.0)
 
 
 def _served(last: Observation, seen: Observation) -> tuple[float, float, float]:

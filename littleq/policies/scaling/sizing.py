@@ -91,7 +91,11 @@ def _sized(settings: ScalingSettings, inputs: Mapping[str, Any]) -> Answer:
         regime, why = "steady", why_steady(settings, inputs, steps, ready_for)
     if backlog > steady:
         regime, why = "draining", why_backlog(inputs, backlog, view)
-    wanted = max(1, steady, backlog)
+    # The last worker stays until the queue is idle; a queue that was never used wakes none.
+    is_used = any(
+        inputs[name] for name in ("arrival_rate", "backlog", "scheduled", "workers", "desired_before")
+    )
+    wanted = max(1 if is_used else 0, steady, backlog)
     steps["wanted_workers"] = wanted
     servers = wanted * threads
     held = max((workers for _, workers in inputs["held"]), default=0)
@@ -144,7 +148,8 @@ def _bounded(
     steps: dict[str, float],
 ) -> Answer:
     """Within min and max, the bound of the fleet and the largest step, and the sentence with its end."""
-    least, most, before = settings.min_workers, settings.max_workers, inputs["desired_before"]
+    least, most = settings.min_workers, settings.max_workers
+    before = max(inputs["desired_before"], inputs["standing_workers"])  # the last decision may have been lost
     if settings.concurrency_global is not None:
         most = max(least, min(most, math.ceil(settings.concurrency_global / settings.threads_per_worker)))
     desired = workers

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from littleq import estimators
 from littleq.errors import ValidationError
-from littleq.estimators import histogram_quantile, mean, rate, scv
+from littleq.estimators import histogram_quantile, mean, moments, rate, scv
 
 INFINITY = math.inf
 times = st.lists(st.floats(min_value=1e-4, max_value=1e4), min_size=2, max_size=50)
@@ -25,7 +24,7 @@ histograms = st.lists(
 
 
 def test_examples_in_the_docstrings_are_true() -> None:
-    results = doctest.testmod(estimators)
+    results = doctest.testmod(moments)
     assert results.attempted > 0
     assert results.failed == 0
 

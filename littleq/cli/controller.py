@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,11 +113,18 @@ def _once(config: Config, as_json: bool) -> None:
     from dataclasses import asdict
 
     from littleq.autoscale.actor import make_controller
+    from littleq.autoscale.controller import FLUSHES
+    from littleq.autoscale.observer import scaled_queues
     from littleq.cli.terminal import echo_json
     from littleq.ledger import open_ledger
     from littleq.ledger.decisions import read_decisions
 
-    make_controller(config).tick()
+    controller = make_controller(config)
+    # A ledger that is empty hears of the workers first: until then nobody is decided about.
+    deadline = time.monotonic() + FLUSHES * config.flush_seconds + 1
+    while controller.tick().outcome == "waiting" and time.monotonic() < deadline and scaled_queues(config):
+        time.sleep(0.2)
+    controller.close()
     decisions = read_decisions(open_ledger(config))
     if not decisions and not as_json:
         click.echo("No queue to decide for: name one in littleq.toml, or start a worker.")

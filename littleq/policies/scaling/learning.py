@@ -55,6 +55,7 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
             busy_at=now,
             young_until=young,
         )
+    rhythm = state.rhythm  # whoever is driven once a minute does not live in pauses
     starting = starting_workers(seen, state)
     starts = state.starts.after_seeing(now, starting, settings.interval_seconds, settings.startup_seconds)
     missing = starting - sum(count for _, count in starts.asked)
@@ -64,11 +65,12 @@ def learned(settings: ScalingSettings, seen: Observation, state: ScalingState | 
     state = replace(
         state,
         last=seen,
+        rhythm=elapsed,
         starts=starts,
         services=state.services.after(elapsed, *_served(last, seen)),
         held=tuple(each for each in state.held if each[0] >= now - startup - 1e-6),
     )
-    if elapsed > GAP_INTERVALS * settings.interval_seconds:
+    if elapsed > GAP_INTERVALS * max(interval, rhythm):
         # What was asked for before has come or not come unseen: nothing can be learned from when it is seen.
         return replace(state, starts=Starts(state.starts.seconds), young_until=young, busy_at=now)
     jobs, owed = _arrived(last, seen, state.owed)

@@ -22,6 +22,7 @@ class ScalingState:
         traffic, services, starts, shadows: see `littleq.estimators` and `littleq.policies.scaling.headroom`.
         guard: what headroom is multiplied by, since real misses differ from those of the shadows.
         held: (when, workers wanted) within the last start-up time.
+        rhythm: time between the last two observations, in seconds.
         owed: arrivals that were seen as delayed before they were seen as offered.
         busy_at: when something last came, waited or ran.
         young_until: no worker is sent away before.
@@ -35,6 +36,7 @@ class ScalingState:
     shadows: Shadows = field(default_factory=Shadows)
     guard: float = 1.0
     held: tuple[tuple[float, int], ...] = ()
+    rhythm: float = 0.0
     owed: float = 0.0
     busy_at: float = 0.0
     young_until: float = 0.0
@@ -49,6 +51,7 @@ class ScalingState:
             "shadows": self.shadows.as_dict(),
             "guard": round(self.guard, 4),
             "held": [list(each) for each in self.held],
+            "rhythm": self.rhythm,
             "owed": self.owed,
             "busy_at": self.busy_at,
             "young_until": self.young_until,
@@ -73,6 +76,7 @@ class ScalingState:
             shadows=Shadows.from_dict(record["shadows"]),
             guard=float(record["guard"]),
             held=tuple((when, int(workers)) for when, workers in record["held"]),
+            rhythm=float(record["rhythm"]),
             owed=float(record["owed"]),
             busy_at=float(record["busy_at"]),
             young_until=float(record["young_until"]),

@@ -108,3 +108,13 @@ def test_one_nan_does_not_poison_the_rate_for_ever(name: str, value: float) -> N
     queue.tick(120)
     assert queue.decision.inputs["arrival_rate"] == pytest.approx(10.0, rel=0.05)
     assert 5 <= queue.decision.desired_workers <= 10
+
+
+def test_who_is_driven_once_a_minute_learns_although_the_interval_says_five_seconds() -> None:
+    queue = Driven(SHORT, workers=40)
+    for _ in range(30):
+        for _ in range(11):
+            queue.pass_time()
+        queue.tick()
+    assert queue.decision.inputs["arrival_rate"] == pytest.approx(10.0, rel=0.1)
+    assert queue.decision.desired_workers < 20

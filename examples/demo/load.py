@@ -22,9 +22,10 @@ from actors.pictures import photo
 from examples.demo.app import SLOW_PARTNER_SECONDS
 from examples.demo.fleet import MOST_WORKERS, ROOT
 from examples.demo.stopping import Stopped, StopSwitch
-from littleq.cli.arrivals import Trace, poisson, read_trace, steady
 from littleq.cli.producer import Plan, run
 from littleq.cli.tally import Tally
+from littleq.simulation.arrivals import Trace, poisson, steady
+from littleq.simulation.traces import read_trace
 
 if TYPE_CHECKING:
     from littleq.cli.jobs import Job

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from littleq.cli import options
-from littleq.cli.arrivals import Arrivals, Trace, generated, read_trace
 from littleq.cli.jobs import find_jobs
 from littleq.cli.tally import Tally, outcome_of
 from littleq.cli.terminal import echo_json, make_console, progress_bar, quiet_logs
+from littleq.simulation.arrivals import Arrivals, Trace, generated
+from littleq.simulation.traces import read_trace
 
 if TYPE_CHECKING:
     from littleq.cli.jobs import Job

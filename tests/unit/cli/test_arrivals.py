@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from littleq.cli.arrivals import Trace, TraceError, bursts, generated, poisson, read_trace, steady
+from littleq.simulation.arrivals import Trace, bursts, generated, poisson, steady
+from littleq.simulation.traces import TraceError, read_trace
 
 SHIPPED = sorted((Path(__file__).parents[3] / "examples" / "traces").glob("*.csv"))
 

@@ -43,6 +43,8 @@ _ADVICE = {
     "arrival_scv": "pass variance / mean² of the gaps between sends, 1.0 if unknown",
     "service_scv": "pass variance / mean² of the run times, 1.0 if unknown",
     "beta": "pass a margin in units of √a, usually 0.5 to 3",
+    "shape": "pass mean² / variance",
+    "x": "pass the value over the scale",
 }
 
 
@@ -159,7 +161,7 @@ def capacity_limit(
     bunch = max(1.0, scv)
 
     def in_time(jobs: int) -> bool:
-        return _gamma_cdf(1.0 + (jobs - 1) / bunch, departures / bunch) >= 1.0 - miss
+        return gamma_cdf(1.0 + (jobs - 1) / bunch, departures / bunch) >= 1.0 - miss
 
     above = 1
     while in_time(above):
@@ -458,14 +460,29 @@ def _tail(waits: float, spare: float, services: float, variability: float) -> fl
     return waits * math.exp(-spare * services / variability) if variability > 0 else 0.0
 
 
-def _gamma_cdf(shape: float, x: float) -> float:
+def gamma_cdf(shape: float, x: float) -> float:
     """P(Gamma(shape) <= x) with scale 1, which for a whole shape is P(Poisson(x) >= shape).
+
+    Args:
+        shape: > 0.
+        x: >= 0.
+
+    Returns:
+        A probability, in [0, 1].
+
+    Raises:
+        ValidationError: an argument is out of its range.
 
     A series of positive terms. Above shape 1000 it would need thousands, so there Temme's uniform expansion,
     whose error is below 3e-8, the effect of 2e-6 of a job.
 
     Source: Abramowitz & Stegun 6.5.29; Temme, SIAM J. Math. Anal. 10 (1979).
+
+    >>> round(gamma_cdf(1.0, 1.0), 4)  # exponential: 1 - 1/e
+    0.6321
     """
+    _check("> 0", shape=shape)
+    _check(">= 0", x=x)
     if x <= 0.0:
         return 0.0
     if x > 2.0 * shape + 100.0:

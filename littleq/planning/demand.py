@@ -201,6 +201,6 @@ class Demand:
         # Where a gamma distribution has next to nothing left, so that the cells lie where the jobs are.
         end = min(end, mean * (1.0 + 12.0 * math.sqrt(scv) + 40.0 * scv))
         edges = [end * cell / _CELLS for cell in range(_CELLS + 1)]
-        below = [law._gamma_cdf(1.0 / scv, edge / (scv * mean)) for edge in edges]
+        below = [law.gamma_cdf(1.0 / scv, edge / (scv * mean)) for edge in edges]
         pairs = zip(pairwise(edges), pairwise(below), strict=True)
         return [((a + b) / 2.0, after - before) for (a, b), (before, after) in pairs if after > before]

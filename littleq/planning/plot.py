@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from littleq.errors import ConfigurationError
+from littleq.figures import COLOURS, new_figure, save_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from littleq.planning.pool import Plan
 
-#: Colours that the colour-blind can tell apart (Okabe and Ito).
-_GOOD, _BAD, _HELPED = "#0072B2", "#D55E00", "#009E73"
+_GOOD, _BAD, _HELPED = COLOURS[:3]
 #: The lowest share of misses that is drawn; fewer look the same.
 _LEAST_MISS = 1e-5
 _POINTS = 300
@@ -26,24 +25,13 @@ def draw(path: Path, plan: Plan) -> None:
     Raises:
         ConfigurationError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra of its own, and slow to import
-    except ImportError:
-        raise ConfigurationError("--plot needs matplotlib: pip install 'littleq[plot]'.") from None
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure = new_figure(11, 4.8)
     curve, burst = figure.subplots(1, 2)
     _curve(curve, plan)
     _burst(burst, plan)
     for panel in (curve, burst):
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".")
-        raise ConfigurationError(
-            f"The picture {path} cannot be written ({reason}): name a PNG, SVG or PDF."
-        ) from None
+        tidy(panel)
+    save_figure(figure, path)
 
 
 def _curve(panel: Axes, plan: Plan) -> None:

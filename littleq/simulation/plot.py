@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from littleq.errors import ConfigurationError
+from littleq.figures import COLOURS, new_figure, save_figure, tidy
 from littleq.policies.scaling import ScalingSettings
 from littleq.simulation.engine import Run
 from littleq.simulation.workload import Workload
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Points on the time axis of arrivals, depth and waits: as many as one can see.
 POINTS = 240
-#: Colours that the colour-blind can tell apart (Okabe and Ito), LittleQ's first.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 #: Waits are drawn on a logarithmic axis from this share of the SLA on: nobody's promise is about less.
 LEAST_WAIT = 0.01
 
@@ -31,11 +29,7 @@ def draw(path: Path, workload: Workload, runs: Sequence[Run], settings: ScalingS
     Raises:
         ConfigurationError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra of its own, and slow to import
-    except ImportError:
-        raise ConfigurationError("--plot needs matplotlib: pip install 'littleq[plot]'.") from None
-    figure = Figure(figsize=(11, 10), layout="constrained")
+    figure = new_figure(11, 10)
     panels = figure.subplots(4, 1, sharex=True, height_ratios=[1, 1.2, 1.4, 1.6])
     unit, word = (60.0, "minutes") if workload.seconds >= 300 else (1.0, "seconds")
     end = min(max([workload.seconds, *(run.end for run in runs)]), 1.25 * workload.seconds)
@@ -57,13 +51,7 @@ def draw(path: Path, workload: Workload, runs: Sequence[Run], settings: ScalingS
         ncols=max(1, len(runs)),
         frameon=False,
     )
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".")
-        raise ConfigurationError(
-            f"The picture {path} cannot be written ({reason}): name a PNG, SVG or PDF."
-        ) from None
+    save_figure(figure, path)
 
 
 def _colours() -> Sequence[str]:
@@ -126,5 +114,4 @@ def _label(panels: Sequence[Axes], settings: ScalingSettings, word: str) -> None
     panels[3].set_ylim(bottom=0)
     panels[3].set_xlabel(word)
     for panel in panels:
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
+        tidy(panel)

@@ -564,6 +564,7 @@ LEGAL: dict[Callable[..., float], dict[str, Any]] = {
     law.halfin_whitt_wait_probability: {"beta": 1.0},
     law.halfin_whitt_beta: {"wait_probability": 0.2},
     law.drain_time: {"backlog": 2.0, **FLEET},
+    law.gamma_cdf: {"shape": 2.0, "x": 1.0},
 }
 
 ILLEGAL: dict[str, list[Any]] = {
@@ -572,7 +573,7 @@ ILLEGAL: dict[str, list[Any]] = {
     "wait_probability": [0.0, -0.1, 1.0, 2, math.nan, "0.2", None],
 }
 ILLEGAL_NUMBERS = [-1, -1e-300, math.nan, math.inf, -math.inf, 10**400, "1", None]
-NEVER_ZERO = {"service_time", "sla_seconds", "beta"}
+NEVER_ZERO = {"service_time", "sla_seconds", "beta", "shape"}
 NEED_NO_STEADY_STATE = {law.utilization, law.capacity_limit, law.erlang_b, law.drain_time}
 
 

@@ -31,8 +31,10 @@ from littleq.middleware import (
     AdmissionControl,
     Concurrency,
     DeadLetters,
+    Draining,
     ExponentialRetries,
     Presence,
+    Pulse,
     SLATimer,
 )
 from littleq.server.exporter import run_as_fork
@@ -88,7 +90,9 @@ def install(
         DeadLetters(recorder=recorder, clock=clock),
         admission,
         concurrency,
+        Draining(),
         Presence(recorder=recorder, forks=_forks(broker, config), clock=clock),
+        Pulse(ask=_ask(broker)),
         SLATimer(config=config, recorder=recorder, clock=clock),
     ):
         broker.add_middleware(middleware)
@@ -147,6 +151,14 @@ def _forks(broker: Broker, config: Config) -> list[Callable[[], int]]:
     ):
         return [run_as_fork]
     return []
+
+
+def _ask(broker: Broker) -> Callable[[], object] | None:
+    """How a worker asks a broker that it has not heard of for a moment: with timeouts, which a client may lack."""
+    if not isinstance(broker, RedisBroker):
+        return None
+    timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+    return sibling(broker.client, **timeouts).ping
 
 
 def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter | None:

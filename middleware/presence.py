@@ -48,6 +48,9 @@ class Presence(Middleware):
         if self._worker is not None:
             self._register(broker)
 
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self.recorder.leave()  # it serves nobody any more, however long its last job takes
+
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._worker = None
         self.recorder.close()
@@ -60,5 +63,6 @@ class Presence(Middleware):
         if worker.consumer_whitelist:
             served &= worker.consumer_whitelist
         self.recorder.attend(
-            PresenceRecord.here(threads=worker.worker_threads, queues=served, started_at=self.clock.now())
+            PresenceRecord.here(threads=worker.worker_threads, queues=served, started_at=self.clock.now()),
+            running=lambda: max(0, worker.work_queue.unfinished_tasks - worker.work_queue.qsize()),
         )

@@ -40,6 +40,7 @@ from littleq.autoscale import observer
 from littleq.autoscale.events import SLAEvent, sla_events, tell
 from littleq.autoscale.memory import Memory, Remembered
 from littleq.autoscale.observer import NOBODY, DueTimes
+from littleq.autoscale.pods.keeper import DeletionCosts, deletion_costs_for
 from littleq.backends import backend_for, build_broker
 from littleq.backends.base import Backend, TruthTable
 from littleq.clock import SYSTEM_CLOCK, Clock
@@ -111,6 +112,7 @@ class Controller:
     Args:
         ledger, backend: where to look and publish, or how to get there at the first tick.
         clock: measures how long a tick takes; what is decided goes by the ledger's clock.
+        beside: told of each decision of this controller, once it is published; must not wait.
         holder: unique to this controller; default: host, process and a random word.
     """
 
@@ -121,8 +123,9 @@ class Controller:
         backend: Backend | Source[Backend],
         clock: Clock = SYSTEM_CLOCK,
         holder: str | None = None,
+        beside: DeletionCosts | None = None,
     ) -> None:
-        self._config, self._clock = config, clock
+        self._config, self._clock, self._beside = config, clock, beside
         self._queues = observer.scaled_queues(config)
         self._ledger = ledger if isinstance(ledger, Source) else Source("ledger", lambda: ledger)
         self._backend = backend if isinstance(backend, Source) else Source("broker", lambda: backend)
@@ -149,10 +152,14 @@ class Controller:
             return Tick("away")
         finally:
             self._lock.release()
+        if self._beside is not None and found.decisions:
+            self._beside.decided({queue: made.desired_workers for queue, made in found.decisions.items()})
         return found
 
     def close(self) -> None:
         """Give the lease back, so that another controller goes on at once. Never raises for a ledger that is away."""
+        if self._beside is not None:
+            self._beside.close()
         with self._lock:
             lease, self._lease = self._lease, None
             self._memory.doubt()
@@ -300,4 +307,5 @@ def controller_for(config: Config) -> Controller:
         config,
         ledger=Source("ledger", lambda: open_ledger(config)),
         backend=Source("broker", lambda: backend_for(build_broker(config))),
+        beside=deletion_costs_for(config),
     )

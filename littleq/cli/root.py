@@ -29,9 +29,11 @@ COMMANDS = {
     "audit": ("littleq.cli.audit", "Check that every admitted job is accounted for."),
     "controller": ("littleq.cli.controller", "Decide how many workers each queue needs."),
     "explain": ("littleq.cli.explain", "Explain how many workers a queue shall have."),
+    "health": ("littleq.cli.health", "Tell whether the workers here live and take jobs."),
     "exporter": ("littleq.cli.exporter", "Serve the metrics of the whole fleet."),
     "plan": ("littleq.cli.plan", "Plan a pool: workers, limits, waits, and what a burst does."),
     "simulate": ("littleq.cli.simulate", "Play jobs to scaling policies in virtual time."),
+    "manifests": ("littleq.cli.manifests", "Print what Kubernetes needs, and where it has something else."),
     "config": ("littleq.cli.config", "Show and check the configuration."),
 }
 

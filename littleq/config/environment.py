@@ -31,7 +31,15 @@ CONFIG_VARIABLE = "LITTLEQ_CONFIG"
 _QUEUES = "LITTLEQ_QUEUES__"
 
 #: Variables that other parts of LittleQ, and its reference app, read.
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "LITTLEQ_DATA_DIR", "LITTLEQ_ACTORS_DIR"})
+OTHER_VARIABLES = frozenset(
+    {
+        CONFIG_VARIABLE,
+        "LITTLEQ_DATA_DIR",
+        "LITTLEQ_ACTORS_DIR",
+        "LITTLEQ_PULSE_DIR",
+        "LITTLEQ_TERMINATION_LOG",
+    }
+)
 
 #: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _KUBERNETES_NAME = re.compile(

@@ -206,6 +206,8 @@ class Config:
         decide_seconds: between two scaling decisions; >= 1.
         control_queue: the queue that carries the scaling decisions. It needs a worker of its own, and is neither
             scaled nor bounded.
+        pod_deletion_cost: the controller tells Kubernetes which worker pods run what, so that idle ones go first.
+        pod_namespace: where those pods are; default: where the controller runs.
     """
 
     url: BrokerURL = "embedded://"
@@ -222,6 +224,8 @@ class Config:
     exporter_port: Annotated[int, Field(ge=0, le=65535)] = 9191
     decide_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
     control_queue: QueueName = "littleq.control"
+    pod_deletion_cost: bool = False
+    pod_namespace: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="wrap")
     @classmethod

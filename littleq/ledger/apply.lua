@@ -1,5 +1,5 @@
 -- Adds one batch to the ledger. The keys are described in redis.py, the arguments are packed by its
--- `_batch_arguments`. KEYS[1]: prefix. ARGV: widths and expiries, then writer, sequence, age, span, presence,
+-- `_batch_arguments`. KEYS[1]: prefix. ARGV: widths and expiries, then writer, sequence, age, span, presence, running,
 -- then two lists, each with its length first: settings (queue, name, JSON value) and counts (queue, number of
 -- fields, then field, amount, …).
 local prefix = KEYS[1]
@@ -14,7 +14,7 @@ local slot_expiry, sequence_expiry, settings_expiry = take(), take(), take()
 local presence_seconds = tonumber(take())
 local writer, sequence = take(), tonumber(take())
 local age, span = tonumber(take()), tonumber(take())
-local presence = take()
+local presence, running = take(), take()
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -111,11 +111,17 @@ end
 if presence ~= '' then
   redis.call('ZADD', prefix .. ':seen', stamp, writer)
   redis.call('HSET', prefix .. ':workers', writer, presence)
+  if running == '0' then
+    redis.call('HDEL', prefix .. ':busy', writer)
+  else
+    redis.call('HSET', prefix .. ':busy', writer, running)
+  end
   local long_ago = string.format('%.6f', now - presence_seconds)
   local gone = redis.call('ZRANGEBYSCORE', prefix .. ':seen', '-inf', long_ago, 'LIMIT', 0, 100)
   for _, other in ipairs(gone) do
     redis.call('ZREM', prefix .. ':seen', other)
     redis.call('HDEL', prefix .. ':workers', other)
+    redis.call('HDEL', prefix .. ':busy', other)
   end
 end
 return applied

@@ -80,6 +80,7 @@ class Batch:
         settings: by queue and name. Merged with those of other writers, last one wins.
         age_seconds: how long ago the last of the counts was collected, as of sending, >= 0.
         span_seconds: how long the collecting took, >= 0. The counts are spread evenly over that time.
+        running: jobs that it runs at this moment. Not in the presence, which hardly ever changes and is cached.
     """
 
     writer: str
@@ -89,6 +90,7 @@ class Batch:
     settings: Mapping[str, Settings] = field(default_factory=dict)
     age_seconds: float = 0.0
     span_seconds: float = 0.0
+    running: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,10 @@ class Ledger(Protocol):
 
     def retire(self, writer: str) -> None:
         """Forget a worker's presence at once: it has shut down."""
+        ...
+
+    def busy(self) -> Mapping[str, int]:
+        """Jobs that run now, by writer, of the live workers that run some; one round trip."""
         ...
 
     def snapshot(

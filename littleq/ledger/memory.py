@@ -105,6 +105,7 @@ class MemoryLedger:
         self._queues: dict[str, _Queue] = {}
         self._sequences: dict[str, int] = {}
         self._workers: dict[str, tuple[float, Presence]] = {}
+        self._running: dict[str, int] = {}
         self._grants: dict[str, _Grant] = {}
         self._records: dict[str, _Kept] = {}
         survive_forks(self)
@@ -117,6 +118,7 @@ class MemoryLedger:
             began = ended - batch.span_seconds
             if batch.presence is not None:
                 self._workers[batch.writer] = now, batch.presence
+                self._running[batch.writer] = batch.running
             for queue, settings in batch.settings.items():
                 stamped = {name: (now, value) for name, value in settings.items()}
                 self._queue(queue, now).settings.update(stamped)
@@ -130,6 +132,13 @@ class MemoryLedger:
         """As `Ledger.retire`."""
         with self._lock:
             self._workers.pop(writer, None)
+
+    def busy(self) -> Mapping[str, int]:
+        """As `Ledger.busy`."""
+        with self._lock:
+            long_ago = self._clock.monotonic() - PRESENCE_SECONDS
+            live = [writer for writer, (seen, _) in self._workers.items() if seen > long_ago]
+            return {writer: self._running[writer] for writer in live if self._running[writer] > 0}
 
     def snapshot(
         self,

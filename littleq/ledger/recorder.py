@@ -29,7 +29,7 @@ import socket
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from littleq.background import Background, at_process_exit, not_at_process_exit, survive_forks
@@ -88,6 +88,7 @@ class Recorder:
         self._held: _Held | None = None
         self._sequence = 0
         self._presence: Presence | None = None
+        self._running: Callable[[], int] = lambda: 0
         self._attended = False
         self._undeclared = set(self._settings)
         self._declared_at = -math.inf
@@ -148,8 +149,13 @@ class Recorder:
                 self._settings[queue] = {**known, **settings}
                 self._undeclared.add(queue)
 
-    def attend(self, presence: Presence) -> None:
-        """This process is a live worker from now on; called again, it replaces what was said before."""
+    def attend(self, presence: Presence, running: Callable[[], int] = lambda: 0) -> None:
+        """This process is a live worker from now on; called again, it replaces what was said before.
+
+        Args:
+            running: how many jobs it runs; asked at each flush.
+        """
+        self._running = running
         self._presence = replace(presence, writer=self.writer)
         self._attended = True
         self._background.interval_seconds = min(self._background.interval_seconds, PRESENCE_SECONDS / 4)
@@ -271,6 +277,7 @@ class Recorder:
         batch = replace(
             held.batch,
             presence=self._presence,  # of now, not of when the batch was sealed
+            running=self._running(),
             age_seconds=self._clock.monotonic() - held.ended,
             span_seconds=held.ended - held.began,
         )

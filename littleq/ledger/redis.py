@@ -12,6 +12,7 @@ Keys, all under `littleq:<namespace>:ledger`:
     :seq:<writer>         string   last sequence number that was counted; expires after 1 day of silence
     :seen                 zset     writer -> when this worker was last heard of
     :workers              hash     writer -> its `Presence` as JSON
+    :busy                 hash     writer -> jobs that it runs now, where it runs some
     :lease:… :record…     see `littleq.ledger.redis_leases`
 
 Failure handling. No answer means nothing: the batch may be in or not. It is sent again with the same sequence
@@ -27,7 +28,7 @@ Cluster cannot run them (nor can it run Dramatiq).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,7 +85,20 @@ class RedisLedger(RedisLeases):
         with translated_errors(), self._client.pipeline(transaction=True) as pipe:
             pipe.zrem(f"{self._prefix}:seen", writer)
             pipe.hdel(f"{self._prefix}:workers", writer)
+            pipe.hdel(f"{self._prefix}:busy", writer)
             pipe.execute()
+
+    def busy(self) -> Mapping[str, int]:
+        """As `Ledger.busy`."""
+        with translated_errors(), self._client.pipeline(transaction=True) as pipe:
+            pipe.time()
+            pipe.zrange(f"{self._prefix}:seen", 0, -1, withscores=True)
+            pipe.hgetall(f"{self._prefix}:busy")
+            (seconds, microseconds), seen, busy = pipe.execute()
+        long_ago = seconds + microseconds / 1e6 - PRESENCE_SECONDS
+        live = {text(writer) for writer, stamp in seen if stamp > long_ago}
+        found = {text(writer): int(running) for writer, running in busy.items()}
+        return {writer: running for writer, running in found.items() if writer in live}
 
     def snapshot(
         self,
@@ -129,6 +143,7 @@ def _batch_arguments(batch: Batch) -> list[str | int | float]:
         batch.age_seconds,
         batch.span_seconds,
         presence,
+        batch.running,
     ]
     settings = [
         (queue, name, json.dumps(value))

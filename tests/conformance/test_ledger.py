@@ -365,3 +365,17 @@ def test_a_setting_that_nobody_publishes_any_more_is_forgotten(subject: Subject)
     assert subject.ledger.snapshot().queue("default").settings == {"arrival_rate": 20.0, "sla_seconds": 1.0}
     subject.advance(5.0)
     assert subject.ledger.snapshot().queue("default").settings == {"sla_seconds": 1.0}
+
+
+def test_who_is_busy_is_known_until_it_is_idle_leaves_or_falls_silent(subject: Subject) -> None:
+    ledger = subject.ledger
+    present = Presence("", "host", 1, 4, ("q",), 0.0)
+    for writer, running in (("a", 3), ("b", 1), ("idle", 0)):
+        ledger.apply(Batch(writer, 1, {}, presence=present, running=running))
+    assert dict(ledger.busy()) == {"a": 3, "b": 1}
+    ledger.apply(Batch("a", 2, {}, presence=present, running=0))
+    ledger.retire("b")
+    assert dict(ledger.busy()) == {}
+    ledger.apply(Batch("a", 3, {}, presence=present, running=2))
+    subject.advance(15.0)
+    assert dict(ledger.busy()) == {}

@@ -36,15 +36,15 @@ import littleq.server.exporter
 import littleq.stack  # noqa: F401
 from littleq.autoscale.pool.leash import Leash
 from littleq.autoscale.pool.worker import ElasticWorker
-from littleq.backends.redis.broker import RedisBroker
+from littleq.health import pulse
+from littleq.lifecycle.endings import BAD_INPUT, NOT_CONNECTED, say_why
+from littleq.middleware import Pulse
+from littleq.middleware.draining import SECOND_SIGNAL_SECONDS
 
 logger = logging.getLogger("littleq.pool.worker")
 
 #: As Dramatiq writes its lines.
 LOG_FORMAT = "[%(asctime)s] [PID %(process)d] [%(threadName)s] [%(name)s] [%(levelname)s] %(message)s"
-IMPORT_FAILED, NOT_CONNECTED, CUT_SHORT = 2, 3, 1
-#: Until a second signal counts as one, in seconds.
-SECOND_SIGNAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,6 @@ def load(modules: Sequence[str]) -> Broker:
     return broker
 
 
-def end_now(broker: Broker) -> None:
-    """End this process. What it holds goes back to the queue by the watcher, and no job is charged for it."""
-    if isinstance(broker, RedisBroker):
-        broker.running.acquit()
-    logging.shutdown()
-    os._exit(CUT_SHORT)
-
-
 def run(line: socket.socket, output: Connection | None, environment: Mapping[str, str], work: Work) -> None:
     """Be a worker process, until told to stop; called in the fork. Does not return.
 
@@ -139,24 +131,30 @@ def _work(line: socket.socket, work: Work) -> int:
     worker: ElasticWorker | None = None
     leash = Leash(line, busyness=lambda: (0, 0) if worker is None else worker.busyness, grace=work.grace)
     leash.hold()
+    pulse.start()
     try:
         broker = load(work.modules)
         worker = ElasticWorker(broker, queues={work.queue}, worker_threads=work.threads)
         worker.start()
     except BrokerConnectionError:
         logger.exception("The broker cannot be reached.")
+        pulse.end()
+        say_why("A worker process cannot reach the broker: check LITTLEQ_URL.")
         return NOT_CONNECTED
     except Exception:  # whatever the app does at its import
         logger.exception("The app cannot be imported.")
-        return IMPORT_FAILED
+        pulse.end()
+        say_why("A worker process cannot import the app: the log says where it fails.")
+        return BAD_INPUT
+    if not any(isinstance(middleware, Pulse) for middleware in broker.middleware):
+        pulse.end()  # an app without the stack: nobody would go on with it
     leash.ready()
     stopping.wait()
     leash.slip()
-    stopping.cut_short_by(lambda: end_now(broker))
+    drain = worker.drain
+    stopping.cut_short_by(lambda: drain.cut_short("a second signal came"))
     worker.stop(round(work.grace * 1000))
-    if any(thread.is_alive() for thread in worker.workers):
-        running, _ = worker.busyness
-        logger.warning("%d jobs did not end within %g s: they go back to the queue.", running, work.grace)
-        end_now(broker)
+    if drain.is_busy:
+        drain.cut_short(f"they did not end within {work.grace:g} s")
     broker.close()
     return 0

@@ -6,10 +6,13 @@ import logging
 import os
 import selectors
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from littleq.autoscale.pool.supervisor import Supervisor
+from littleq.health import pulse
+from littleq.health.pulse import Field, Kind, State
 
 logger = logging.getLogger("littleq.pool")
 
@@ -40,17 +43,23 @@ def run(supervisor: Supervisor, signals: Signals, show: Callable[[], object] = l
         show: called after each step.
     """
     served = 0
+    own = pulse.start(Kind.SUPERVISOR)
     while not supervisor.is_over:
         if len(signals.asked) > served:
             served += 1
             if served == 1:
                 logger.info("Stopping; once more to stop at once")
+                own.enter(State.STOPPING)
                 supervisor.stop()
             else:
                 supervisor.kill()
         supervisor.step()
+        own.head[Field.BEAT], own.head[Field.WANTED] = time.monotonic(), supervisor.wanted
+        if own.state is State.STARTING:
+            own.enter(State.RUNNING)
         show()
         _wait(supervisor, signals)
+    pulse.end()
     return signals.asked[0] if signals.asked else 0
 
 

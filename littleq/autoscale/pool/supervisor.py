@@ -24,6 +24,7 @@ from littleq.autoscale.pool.plan import GroupView, plan, target
 from littleq.autoscale.pool.processes import Launcher, Part, Process
 from littleq.autoscale.pool.sight import Sight
 from littleq.clock import SYSTEM_CLOCK, Clock
+from littleq.health import pulse
 
 logger = logging.getLogger("littleq.pool")
 
@@ -155,6 +156,11 @@ class Supervisor:
                 process.kill()
             process.ask(now)
 
+    @property
+    def wanted(self) -> int:
+        """Worker processes that there shall be."""
+        return sum(crew.target or 0 for crew in self.crews.values() if isinstance(crew.group.program, Work))
+
     def stop(self) -> None:
         """Have all stopped by the next steps. May be called from another thread."""
         self.is_stopping = True
@@ -187,6 +193,7 @@ class Supervisor:
 
     def _ended(self, crew: Crew, process: Process, status: int) -> None:
         name = crew.group.name
+        pulse.forget(process.pid)  # it is seen to, here
         if process.state == "stopping":
             logger.info("%s: process %d has stopped (%s)", name, process.pid, in_words(status))
         elif status == 0 and crew.group.ends:

@@ -56,6 +56,7 @@ class RedisConsumer(Consumer):
         self._outage = Outage(self.logger, queue_name, keys)
         self._compare_at = 0.0  # when to look whether the server thinks that we hold more than we do
         self._room = Room(self._desk.running, prefetch)
+        self.answered_at = 0.0  # when the server did last (monotonic): for the worker's pulse
         me = weakref.ref(self)  # a consumer that nobody closed may go with its broker
 
         def flush() -> None:
@@ -69,6 +70,11 @@ class RedisConsumer(Consumer):
     @property
     def outstanding_message_count(self) -> int:
         return len(self._desk.running) + len(self._cache)
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when the queue cannot be consumed (monotonic, s); None: it can."""
+        return self._outage.since
 
     # What becomes of a job. Called by the threads that run them.
 
@@ -180,6 +186,7 @@ class RedisConsumer(Consumer):
         except BaseException:
             self._desk.keep(acks)
             raise
+        self.answered_at = time.monotonic()
         self._desk.sent(acks)
         for redis_message_id, data in zip(ids, stored, strict=True):
             self._receive(redis_message_id.decode(), data)

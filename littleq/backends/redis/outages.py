@@ -111,6 +111,11 @@ class Outage:
         self._since: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
 
+    @property
+    def since(self) -> float | None:
+        """When it began (monotonic, s); None: there is none."""
+        return self._since
+
     def goes_on(self, error: redis.RedisError, longest: float) -> None:
         """Log the first error of an outage, and pause for `longest` seconds at most."""
         if self._since is None:

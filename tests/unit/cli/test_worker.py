@@ -40,7 +40,7 @@ def test_it_runs_dramatiq_with_this_python(littleq: Littleq, app: Any, started: 
     args = ("worker", "app_under_test", "-q", "mail", "--queue", "report", "--concurrency", "4", "-p", "2")
     assert littleq(*args).code == 0
     assert started[0][0] == [
-        *(sys.executable, "-m", "dramatiq", "app_under_test"),
+        *(sys.executable, "-m", "littleq.lifecycle.launch", "app_under_test"),
         *("--queues", "mail", "report", "--threads", "4", "--processes", "2"),
     ]
 
@@ -73,7 +73,7 @@ def test_the_default_module_is_actors(littleq: Littleq, app: Any, started: list[
 
 
 def test_a_queue_named_twice_is_served_once() -> None:
-    command = dramatiq_command(("app",), ("mail", "mail"), 1, 1, ())
+    command = dramatiq_command(("app",), ("mail", "mail"), 1, 1, None, ())
     assert command.count("mail") == 1
 
 

@@ -59,6 +59,7 @@ class _Accounting(_DramatiqConsumer):
     ) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
         self._promote: Any = None
+        self.answered_at = 0.0  # when the server did last (monotonic): for the worker's pulse
         self.held = holdings.by_queue[queue_name]
         self._send_ack, self._send_nack = broker._dispatch("ack"), broker._dispatch("nack")
         self._room = Room(self.queued_message_ids, prefetch)
@@ -102,7 +103,8 @@ class _Accounting(_DramatiqConsumer):
         super().close()
 
     def __next__(self) -> MessageProxy | None:
-        if not self.message_cache:
+        asks = not self.message_cache
+        if asks:
             if self._promote is not None:
                 self._promote_due()
             if time.monotonic() - self._looked_at >= LIMBO_SECONDS:
@@ -115,6 +117,8 @@ class _Accounting(_DramatiqConsumer):
             if is_transient(error):
                 raise ConnectionClosed(error) from None
             raise
+        if asks:
+            self.answered_at = time.monotonic()
         if message is not None:
             redis_message_id = message.options["redis_message_id"]
             self.held.add(redis_message_id)

@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": ("littleq.cli.explain", "Explain how many workers a queue shall have."),
     "health": ("littleq.cli.health", "Tell whether the workers here live and take jobs."),
     "exporter": ("littleq.cli.exporter", "Serve the metrics of the whole fleet."),
+    "scaler": ("littleq.cli.scaler", "Tell KEDA how many workers each queue needs."),
     "plan": ("littleq.cli.plan", "Plan a pool: workers, limits, waits, and what a burst does."),
     "simulate": ("littleq.cli.simulate", "Play jobs to scaling policies in virtual time."),
     "manifests": ("littleq.cli.manifests", "Print what Kubernetes needs, and where it has something else."),

@@ -23,7 +23,7 @@ from littleq.backends.base import Inspector, TruthTable
 from littleq.config import Config
 from littleq.ledger import Ledger, LedgerSnapshot, open_ledger
 from littleq.ledger.decisions import Published, read_decisions
-from littleq.metrics import names
+from littleq.metrics import labels, names
 from littleq.metrics.observe import known_queues
 from littleq.metrics.page import empty_family, write_page
 from littleq.metrics.sources import Source, SourceError
@@ -80,7 +80,7 @@ class FleetCollector:
     @staticmethod
     def _up(**sources: object) -> Family:
         family = GaugeMetricFamily(names.UP.name, names.UP.help, labels=names.UP.labels)
-        for source in names.SOURCES:
+        for source in labels.SOURCES:
             family.add_metric([source], float(sources[source] is not None))
         return family
 

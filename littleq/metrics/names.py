@@ -1,41 +1,16 @@
 """Every metric that LittleQ exports, as data: the collector fills these in, `docs/metrics.md` lists them.
 
 Base units throughout (seconds, jobs, ratios from 0 to 1), counters end in `_total`, every label has a closed
-set of values but `queue` and `place`. All numbers are the fleet's, not those of one process.
+set of values (`littleq.metrics.labels`) but `queue` and `place`. All numbers are the fleet's, not those of one
+process.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
-
-from littleq.config import Criticality
-from littleq.ledger import fields
+from typing import Final, Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
-
-#: `status` of what a worker took up: attempts are done or failed, jobs are skipped.
-STATUSES: Final = (fields.DONE, fields.FAILED, fields.SKIPPED)
-#: `criticality` of a send.
-CRITICALITIES: Final[tuple[str, ...]] = get_args(Criticality)
-#: `outcome` of a first-time send; exactly one for each.
-OUTCOMES: Final = fields.OUTCOMES
-#: `reason` of a dead letter (`littleq.job.Death`).
-DEATH_REASONS: Final = ("exhausted", "refused", "expired", "undeliverable", "unretryable", "poison")
-#: `state` of a job in the truth table (`littleq.backends.base.TruthTable`).
-STATES: Final = ("ready", "in_flight", "delayed", "dead", "orphaned")
-#: `event` of a service level (`littleq.autoscale.events`).
-EVENTS: Final = ("breach_predicted", "breached", "recovered")
-#: `regime` of a decision (`littleq.policies.scaling`).
-REGIMES: Final = ("cold", "steady", "draining", "lean", "idle", "holding", "blind")
-#: `input` of a decision: those of `littleq.policies.scaling.INPUTS` that are one number each.
-DECISION_INPUTS: Final = (
-    "arrival_rate", "forecast_error", "backlog_rate", "headroom_rate", "margin", "misses_expected", "guard",
-    "dispersion", "service_time", "service_scv", "oldest_age", "workers", "startup_seconds", "desired_before",
-    "standing_workers", "idle_for",
-)  # fmt: skip
-#: `source` of what a scrape reads; `page` is the arithmetic in between.
-SOURCES: Final = ("ledger", "broker", "page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +97,7 @@ PROCESSED = _counter(
     "queue",
     "status",
 )
-RETRIES = _counter(
-    "sla_retries_total",
-    "Attempts that were scheduled again after a failure.",
-    "queue",
-)
+RETRIES = _counter("sla_retries_total", "Attempts that were scheduled again after a failure.", "queue")
 DEAD_LETTERS = _counter(
     "sla_dead_letters_total",
     "Jobs dead-lettered, by reason: exhausted, refused, expired, undeliverable, unretryable or poison.",
@@ -163,11 +134,12 @@ TARGET_RATIO = _gauge(
     "The share of jobs that the promise covers: 0.99 for p99.",
     "queue",
 )
-BREACHES = _counter(
-    "sla_breaches_total",
-    "Attempts that missed the SLA.",
+TIMED = _counter(
+    "sla_attempts_timed_total",
+    "Attempts that the SLA was measured on: their wait (or sojourn) is known.",
     "queue",
 )
+BREACHES = _counter("sla_breaches_total", "Attempts that missed the SLA.", "queue")
 BURN_RATE = _gauge(
     "sla_burn_rate",
     "Share of attempts that missed the SLA in the last minute, over the share that may: above 1 "
@@ -233,15 +205,8 @@ NUMBER_IN_SYSTEM_EXPECTED = _gauge(
 )
 
 # The fleet
-WORKERS = _gauge(
-    "sla_workers",
-    "Live worker processes.",
-)
-QUEUE_WORKERS = _gauge(
-    "sla_queue_workers",
-    "Live worker processes that serve the queue.",
-    "queue",
-)
+WORKERS = _gauge("sla_workers", "Live worker processes.")
+QUEUE_WORKERS = _gauge("sla_queue_workers", "Live worker processes that serve the queue.", "queue")
 QUEUE_THREADS = _gauge(
     "sla_queue_threads",
     "c: live worker threads that serve the queue, over all processes.",
@@ -260,6 +225,17 @@ DESIRED_WORKERS = _gauge(
     "Worker processes that the queue shall have; left out while the last decision is too old to act on.",
     "queue",
 )
+DESIRED_WORKERS_STEPPED = _gauge(
+    "sla_desired_workers_stepped",
+    "sla_desired_workers rounded up to 0 to 9, 11, 13, 15, 17, 19, 22, …: steps that an HPA with a tolerance of "
+    "10 % takes.",
+    "queue",
+)
+MAX_WORKERS = _gauge(
+    "sla_max_workers",
+    "Most worker processes that a decision may ask for, as set for the last one.",
+    "queue",
+)
 REQUIRED_SERVERS = _gauge(
     "sla_required_servers",
     "Worker threads that the promise needs, before min_workers, max_workers and the step limits.",
@@ -272,7 +248,18 @@ TIME_TO_BREACH = _gauge(
 )
 DECISION_AGE = _gauge(
     "sla_decision_age_seconds",
-    "Time since the queue was last decided about. While it is too old only this and sla_events_total are told.",
+    "Time since the queue was last decided about. While it is too old only this, "
+    "sla_decision_timestamp_seconds and sla_events_total are told.",
+    "queue",
+)
+DECISION_TIMESTAMP = _gauge(
+    "sla_decision_timestamp_seconds",
+    "When the queue was last decided about, by the ledger's clock, in seconds since 1970.",
+    "queue",
+)
+BREAKER_OPEN = _gauge(
+    "sla_breaker_open",
+    "1 if the last decision found that the queue is not consumed since its breaker is open, else 0.",
     "queue",
 )
 DECISION_REGIME = _gauge(

@@ -95,6 +95,11 @@ class QueueReport:
     predicted_wait: float | None = None
     headroom: float | None = None
 
+    @property
+    def promised(self) -> str:
+        """The ledger's histogram that the SLA bounds: `wait` or `sojourn`."""
+        return fields.SOJOURN if self.sla_on == "sojourn" else fields.WAIT
+
 
 #: What holds for a queue that nobody has declared: a queue of `Config.queue`.
 _UNDECLARED = SLAQueueConfig(name="undeclared", admission="off")

@@ -17,9 +17,11 @@ from littleq.config import Config
 from littleq.ledger import fields
 from littleq.ledger.base import Counts, LedgerSnapshot
 from littleq.ledger.decisions import Published
-from littleq.metrics import names
+from littleq.metrics import labels, names
 from littleq.metrics.histograms import cumulative
 from littleq.metrics.observe import QueueReport, observe
+from littleq.metrics.steps import stepped
+from littleq.policies.scaling.inputs import BREAKER_OPEN
 
 
 def empty_family(metric: names.Metric) -> Family:
@@ -37,20 +39,20 @@ class Page:
     def __init__(self) -> None:
         self._families = {metric: empty_family(metric) for metric in names.METRICS}
 
-    def add(self, metric: names.Metric, value: float | None, *labels: str) -> None:
+    def add(self, metric: names.Metric, value: float | None, *values: str) -> None:
         """One sample; None leaves it out."""
         family = self._families[metric]
         if value is not None and isinstance(family, CounterMetricFamily | GaugeMetricFamily):
-            family.add_metric(labels, value)
+            family.add_metric(values, value)
 
     def add_histogram(
-        self, metric: names.Metric, counts: Counts, histogram: str, bounds: tuple[float, ...], *labels: str
+        self, metric: names.Metric, counts: Counts, histogram: str, bounds: tuple[float, ...], *values: str
     ) -> None:
         """The histogram `histogram` of the ledger's `counts`."""
         family = self._families[metric]
         if isinstance(family, HistogramMetricFamily):
             buckets = [(_le(upper), count) for upper, count in cumulative(counts, histogram, bounds)]
-            family.add_metric(labels, buckets, counts.get(f"{histogram}:sum", 0.0))
+            family.add_metric(values, buckets, counts.get(f"{histogram}:sum", 0.0))
 
     def families(self) -> list[Family]:
         """Those that have samples."""
@@ -77,6 +79,7 @@ def write_page(
             _write_truth(page, report.truth)
         if snapshot is not None:
             _write_counters(page, queue, snapshot.queue(queue).totals)
+            page.add(names.TIMED, snapshot.queue(queue).totals.get(f"{report.promised}:count", 0.0), queue)
             _write_histograms(page, report, snapshot.queue(queue).totals)
         _write_report(page, report)
     if snapshot is not None:
@@ -111,7 +114,7 @@ def _le(upper: float) -> str:
 def _write_truth(page: Page, truth: TruthTable) -> None:
     page.add(names.QUEUE_DEPTH, truth.number_in_system, truth.queue)
     page.add(names.NUMBER_IN_SYSTEM, truth.number_in_system, truth.queue)
-    for state in names.STATES:
+    for state in labels.STATES:
         page.add(names.QUEUE_JOBS, getattr(truth, state), truth.queue, state)
     page.add(names.OLDEST_AGE, truth.oldest_age if truth.ready else 0.0, truth.queue)
     page.add(names.NEXT_DUE, truth.next_due, truth.queue)
@@ -120,16 +123,16 @@ def _write_truth(page: Page, truth: TruthTable) -> None:
 
 
 def _write_counters(page: Page, queue: str, totals: Counts) -> None:
-    for criticality, count in by_qualifier(totals, fields.OFFERED, names.CRITICALITIES).items():
+    for criticality, count in by_qualifier(totals, fields.OFFERED, labels.CRITICALITIES).items():
         page.add(names.OFFERED, count, queue, criticality)
-    for outcome in names.OUTCOMES:
-        for criticality, count in by_qualifier(totals, outcome, names.CRITICALITIES).items():
+    for outcome in labels.OUTCOMES:
+        for criticality, count in by_qualifier(totals, outcome, labels.CRITICALITIES).items():
             page.add(names.ADMISSIONS, count, queue, outcome, criticality)
     page.add(names.STARTED, fields.total(totals, fields.STARTED), queue)
-    for status in names.STATUSES:
+    for status in labels.STATUSES:
         page.add(names.PROCESSED, fields.total(totals, status), queue, status)
     page.add(names.RETRIES, fields.total(totals, fields.RETRIED), queue)
-    for reason, count in by_qualifier(totals, fields.DEAD, names.DEATH_REASONS).items():
+    for reason, count in by_qualifier(totals, fields.DEAD, labels.DEATH_REASONS).items():
         page.add(names.DEAD_LETTERS, count, queue, reason)
     page.add(names.BREACHES, fields.total(totals, fields.BREACHED), queue)
 
@@ -165,16 +168,20 @@ def _write_report(page: Page, report: QueueReport) -> None:
 
 
 def _write_decision(page: Page, published: Published) -> None:
-    """A stale decision is told by its age alone: whoever scales by these numbers must see that there are none."""
+    """Of a stale decision only its age and time are told: whoever scales by the rest must see that there is none."""
     queue, decision = published.queue, published.decision
     page.add(names.DECISION_AGE, published.age_seconds, queue)
-    for event in names.EVENTS:
+    page.add(names.DECISION_TIMESTAMP, published.decided_at, queue)  # so that a query can tell that it is old
+    for event in labels.EVENTS:
         page.add(names.EVENTS_TOTAL, published.events.get(event, 0), queue, event)
     if published.is_stale:
         return
     page.add(names.DESIRED_WORKERS, decision.desired_workers, queue)
+    page.add(names.DESIRED_WORKERS_STEPPED, stepped(decision.desired_workers), queue)
+    page.add(names.MAX_WORKERS, published.settings.max_workers, queue)
+    page.add(names.BREAKER_OPEN, float(decision.inputs.get("halted") == BREAKER_OPEN), queue)
     page.add(names.REQUIRED_SERVERS, decision.required_servers, queue)
     page.add(names.TIME_TO_BREACH, decision.time_to_breach, queue)
     page.add(names.DECISION_REGIME, 1.0, queue, decision.regime)
-    for name in names.DECISION_INPUTS:
+    for name in labels.DECISION_INPUTS:
         page.add(names.DECISION_INPUT, decision.inputs.get(name), queue, name)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from littleq.cli.root import cli
-from littleq.metrics.names import REGIMES
+from littleq.metrics.labels import REGIMES
 from littleq.policies.scaling import Observation, ScalingSettings
 from tests.support import ROOT
 

@@ -26,6 +26,9 @@ SURGE_ERRORS: Final = 2.5
 #: And the last interval alone, this many.
 SUDDEN_ERRORS: Final = 5.0
 
+#: `halted` of a queue that is not consumed since its breaker is open.
+BREAKER_OPEN: Final = "not consumed, for its breaker is open"
+
 #: What `Decision.inputs` holds: name, unit, meaning. `littleq explain` prints it.
 INPUTS: Final[Mapping[str, tuple[str, str]]] = {
     "arrival_rate": ("jobs/s", "λ forecast for now + start-up time, retries included, refused jobs too"),
@@ -105,11 +108,7 @@ def inputs_for(
         "lean": lean,
         "young": now < state.young_until,
         "idle_for": round(idle_for, 3) if is_idle else None,
-        "halted": "paused"
-        if seen.paused
-        else "not consumed, for its breaker is open"
-        if seen.breaker_open
-        else None,
+        "halted": "paused" if seen.paused else BREAKER_OPEN if seen.breaker_open else None,
         "blind": None,
     }
 

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from littleq.backends.base import TruthTable
 from littleq.ledger.base import LedgerUnavailable
-from littleq.metrics import collector, names
+from littleq.metrics import collector, labels, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ DONE = 'sla_jobs_processed_total{queue="realtime",status="done"}'
 
 
 def up(page: dict[str, float]) -> dict[str, float]:
-    return {source: page[f'sla_up{{source="{source}"}}'] for source in names.SOURCES}
+    return {source: page[f'sla_up{{source="{source}"}}'] for source in labels.SOURCES}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from littleq import job
 from littleq.backends.base import TruthTable
-from littleq.metrics import names
+from littleq.metrics import labels, names
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -20,8 +20,8 @@ def test_the_documented_table_is_the_defined_one() -> None:
 
 
 def row(metric: names.Metric) -> str:
-    labels = ", ".join(f"`{label}`" for label in metric.labels)
-    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
+    inside = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"| `{metric.name}` | {metric.kind} | {inside} | {metric.help} |"
 
 
 def test_every_metric_in_the_examples_of_the_docs_exists() -> None:
@@ -54,6 +54,6 @@ def test_help_is_a_sentence_that_fits_a_table_cell(metric: names.Metric) -> None
 
 def test_closed_label_sets_are_those_of_the_code() -> None:
     assert job.Death.__doc__ is not None
-    assert set(names.DEATH_REASONS) == set(re.findall(r"`(\w+)` \(", job.Death.__doc__))
-    assert set(names.STATES) <= {field.name for field in dataclasses.fields(TruthTable)}
-    assert names.CRITICALITIES == ("critical", "default", "sheddable")
+    assert set(labels.DEATH_REASONS) == set(re.findall(r"`(\w+)` \(", job.Death.__doc__))
+    assert set(labels.STATES) <= {field.name for field in dataclasses.fields(TruthTable)}
+    assert labels.CRITICALITIES == ("critical", "default", "sheddable")

@@ -6,7 +6,7 @@ import pytest
 
 from littleq.backends.base import Accounts, TruthTable
 from littleq.ledger import fields
-from littleq.metrics import names
+from littleq.metrics import labels, names
 
 if TYPE_CHECKING:
     from .conftest import Fleet
@@ -78,13 +78,13 @@ def test_a_lost_job_shows_as_imbalance_and_no_accounts_as_nothing(fleet: Fleet) 
 
 def test_counters_of_a_closed_set_start_at_0(fleet: Fleet) -> None:
     page = fleet.scrape()
-    assert labelled(page, "sla_jobs_processed_total") == {f"status={status}": 0 for status in names.STATUSES}
-    assert labelled(page, "sla_dead_letters_total") == {f"reason={each}": 0 for each in names.DEATH_REASONS}
-    assert labelled(page, "sla_jobs_offered_total") == {f"criticality={c}": 0 for c in names.CRITICALITIES}
+    assert labelled(page, "sla_jobs_processed_total") == {f"status={status}": 0 for status in labels.STATUSES}
+    assert labelled(page, "sla_dead_letters_total") == {f"reason={each}": 0 for each in labels.DEATH_REASONS}
+    assert labelled(page, "sla_jobs_offered_total") == {f"criticality={c}": 0 for c in labels.CRITICALITIES}
     assert labelled(page, "sla_admissions_total") == {
         f"criticality={criticality},outcome={outcome}": 0
-        for outcome in names.OUTCOMES
-        for criticality in names.CRITICALITIES
+        for outcome in labels.OUTCOMES
+        for criticality in labels.CRITICALITIES
     }
     assert labelled(page, "sla_breaches_total") == labelled(page, "sla_retries_total") == {"": 0}
 
@@ -194,3 +194,19 @@ def test_each_metric_but_errors_is_told_for_a_busy_queue(fleet: Fleet, worker: o
     told = {series.partition("{")[0] for series in fleet.scrape()}
     told |= {name.removesuffix("_count") for name in told}
     assert {metric.name for metric in names.METRICS} - told == set()
+
+
+@pytest.mark.parametrize(("sla_on", "timed"), [("wait", 5.0), ("sojourn", 3.0)])
+def test_attempts_that_the_sla_was_measured_on_are_those_whose_promised_time_is_known(
+    fleet: Fleet, sla_on: str, timed: float
+) -> None:
+    """Else the share that missed a sojourn SLA would be one of jobs that still run."""
+    counts = {
+        "wait:le:0.5": 5.0,
+        "wait:count": 5.0,
+        "sojourn:le:0.9": 3.0,
+        "sojourn:count": 3.0,
+        "breached": 1.0,
+    }
+    fleet.ledger.know("realtime", totals=counts, settings={"sla_seconds": 1.0, "sla_on": sla_on})
+    assert labelled(fleet.scrape(), "sla_attempts_timed_total") == {"": timed}

@@ -32,16 +32,18 @@ def exporter(host: str | None, port: int | None, url: str | None, config_file: P
     \b
     GET /metrics   for Prometheus; sla_up{source="ledger"|"broker"} is 0 while one cannot be read
     GET /healthz   200 while this process answers
+    GET /api/v1/queues, /api/v1/queues/QUEUE/scaling   the decisions, for KEDA's metrics-api trigger
 
     \b
     Examples:
       littleq exporter                        what littleq.toml says, on 127.0.0.1:9191
       littleq exporter --redis localhost:6379 --port 9200
-      littleq exporter --host 0.0.0.0         for other machines, too: it asks for no password
+      littleq exporter --host 0.0.0.0         for other machines, too: only the API asks, for exporter_token
 
     Stops on SIGTERM or Ctrl-C. Exits with 2 if the port is taken.
     """
     from littleq.metrics.collector import collector_for
+    from littleq.server.api import api_for
     from littleq.server.exporter import serve_metrics
 
     config = load_config(url, config_file)
@@ -51,4 +53,5 @@ def exporter(host: str | None, port: int | None, url: str | None, config_file: P
         config.exporter_host if host is None else host,
         config.exporter_port if port is None else port,
         announce=lambda address: click.echo(f"Serving the fleet's metrics on {address}"),
+        decisions=api_for(config),
     )

@@ -7,6 +7,9 @@ import re
 #: What takes the place of a secret. A configuration that holds it was copied from a message, and is refused.
 HIDDEN = "***"
 
+#: Settings that are secret as a whole; a URL may be shown in part.
+SECRET_SETTINGS = frozenset({"exporter_token"})
+
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&;][^=&;#]*(?:pass|pwd|secret|token|key|auth|credential)[^=&;#]*=)[^&;#]*", re.IGNORECASE
 )

@@ -63,6 +63,10 @@ def config_contradictions(config: Config) -> Iterator[Problem]:
             yield Problem(
                 (name,), f"holds {HIDDEN}, as messages hide a password: write the real user and password"
             )
+    if config.exporter_token == HIDDEN:
+        yield Problem(
+            ("exporter_token",), f"is {HIDDEN}, as messages hide it: write the real token, or leave it out"
+        )
     for key, queue in config.queues.items():
         if key != queue.name:
             yield Problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
@@ -22,6 +22,16 @@ QueueName = Annotated[
 ]
 ExceptionName = Annotated[
     str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="an exception's name")
+]
+
+#: What a client can send in a header. An empty one is none: a Secret or a variable may be there and hold nothing.
+Token = Annotated[
+    Annotated[
+        str,
+        Field(pattern=r"^[!-~]*$", description="a text of visible ASCII characters, without blanks"),
+    ]
+    | None,
+    AfterValidator(lambda token: token or None),
 ]
 
 SERVERS = (

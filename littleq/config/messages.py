@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from littleq.errors import ConfigurationError
-from littleq.redaction import redact_url
+from littleq.redaction import HIDDEN, SECRET_SETTINGS, redact_url
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -82,11 +82,12 @@ def _problem(details: ErrorDetails, model: type | None) -> Problem:
     first, *rest = details["loc"] or ("",)
     name = names[first] if isinstance(first, int) and first < len(names) else str(first)
     path = (name, *(str(part) for part in rest if part != "[key]"))
-    kind, value = details["type"], details["input"]
+    kind = details["type"]
+    seen = HIDDEN if name in SECRET_SETTINGS else show(details["input"])
     if kind == "unexpected_keyword_argument":
         return Problem(path, unknown(name, names))
     if model is None or name not in names or "argument" in kind:
-        return Problem(path, f"is {show(value)}: {details['msg'][0].lower()}{details['msg'][1:]}")
+        return Problem(path, f"is {seen}: {details['msg'][0].lower()}{details['msg'][1:]}")
     legal = legal_values(model, name)
     if rest:
         key, item = (_legal(part) for part in get_args(base_type(model, name)))
@@ -95,7 +96,7 @@ def _problem(details: ErrorDetails, model: type | None) -> Problem:
         return Problem(path, f"is missing: it must be {legal}; give one")
     if kind == "finite_number":
         legal = legal.replace("number", "finite number")
-    return Problem(path, f"is {show(value)}: it must be {legal}; {next_step(model, path)}")
+    return Problem(path, f"is {seen}: it must be {legal}; {next_step(model, path)}")
 
 
 def next_step(model: type, path: SettingPath) -> str:

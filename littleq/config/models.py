@@ -28,9 +28,10 @@ from littleq.config.kinds import (
     QueueName,
     Seconds,
     Share,
+    Token,
 )
 from littleq.config.messages import InvalidSettings, problems_in, setting_names, show
-from littleq.redaction import redact_url
+from littleq.redaction import HIDDEN, SECRET_SETTINGS, redact_url
 
 AdmissionMode = Literal["contract", "capacity", "off"]
 Criticality = Literal["critical", "default", "sheddable"]
@@ -203,6 +204,7 @@ class Config:
         heartbeat_timeout_seconds: a worker not heard of for this long is dead, and what it held goes back to
             the head of its queue; >= 1.
         exporter_enabled, exporter_host, exporter_port: the metrics endpoint that `dramatiq` starts as a fork.
+        exporter_token: a secret that the JSON API of that endpoint asks for; None: it asks for none.
         decide_seconds: between two scaling decisions; >= 1.
         control_queue: the queue that carries the scaling decisions. It needs a worker of its own, and is neither
             scaled nor bounded.
@@ -222,6 +224,7 @@ class Config:
     exporter_enabled: bool = True
     exporter_host: str = "127.0.0.1"
     exporter_port: Annotated[int, Field(ge=0, le=65535)] = 9191
+    exporter_token: Token = None
     decide_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
     control_queue: QueueName = "littleq.control"
     pod_deletion_cost: bool = False
@@ -242,6 +245,8 @@ class Config:
         shown = {name: getattr(self, name) for name in setting_names(type(self))}
         for name in ("url", "ledger_url"):
             shown[name] = shown[name] and redact_url(shown[name])
+        for name in SECRET_SETTINGS:
+            shown[name] = shown[name] and HIDDEN
         return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def queue(self, name: str) -> SLAQueueConfig:

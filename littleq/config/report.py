@@ -13,7 +13,7 @@ from littleq.config.files import EXPORTER
 from littleq.config.messages import SettingPath, dotted, setting_names, toml_key, toml_string
 from littleq.config.models import Config, SLAQueueConfig
 from littleq.config.sources import Loaded
-from littleq.redaction import redact_url
+from littleq.redaction import HIDDEN, SECRET_SETTINGS, redact_url
 
 _IN_MEMORY = ", in the memory of each process by itself, lost at its end"
 _REACH = {
@@ -48,6 +48,8 @@ def describe_config(loaded: Loaded) -> Iterator[Setting]:
             continue
         value = getattr(config, name)
         shown = redact_url(value) if isinstance(value, str) else value
+        if name in SECRET_SETTINGS and value is not None:
+            shown = HIDDEN
         yield Setting((name,), shown, loaded.origin((name,)))
     for key, queue in config.queues.items():
         for name in setting_names(SLAQueueConfig):

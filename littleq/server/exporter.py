@@ -2,10 +2,11 @@
 
     GET /metrics   the fleet's numbers, for Prometheus
     GET /healthz   200 while this process answers; `sla_up` in /metrics tells of ledger and broker
+    GET /api/v1/…  the decisions as JSON: `littleq.server.api`
 
 All exporters of a fleet show the same page, so one that finds its port taken has nothing to add: the fork
-waits, and takes over when the port becomes free. Nothing is authenticated or encrypted here: bind it to where
-only Prometheus comes.
+waits, and takes over when the port becomes free. Nothing is encrypted here, and only the API asks for a token:
+bind it to where only Prometheus and KEDA come.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from littleq.config.sources import load_config
 from littleq.errors import LittleQError
 from littleq.metrics.collector import FleetCollector, collector_for
+from littleq.server import api
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,7 +41,7 @@ RETRY_SECONDS = 3.0
 #: A client that sends nothing for this long is hung up on, in seconds.
 CLIENT_SECONDS = 10.0
 
-HINT = "Nothing is here. Metrics are at /metrics, a liveness check is at /healthz.\n"
+HINT = "Nothing is here. Metrics are at /metrics, a liveness check is at /healthz, decisions are at /api/v1/queues.\n"
 
 
 class ListenError(LittleQError):
@@ -54,8 +56,8 @@ class NotWantedError(Exception):
     """The server's owner has no more use for it."""
 
 
-def application(collector: FleetCollector) -> WSGIApplication:
-    """The WSGI application: /metrics and /healthz."""
+def application(collector: FleetCollector, decisions: WSGIApplication | None = None) -> WSGIApplication:
+    """The WSGI application: /metrics, /healthz and, if there is one, the API of `decisions`."""
     registry = CollectorRegistry()  # not the global one: what this very process uses is not the fleet's
     registry.register(collector)
     metrics: WSGIApplication = make_wsgi_app(registry)
@@ -64,6 +66,8 @@ def application(collector: FleetCollector) -> WSGIApplication:
         path = environ.get("PATH_INFO", "").rstrip("/")
         if path == "/metrics":
             return metrics(environ, start_response)
+        if decisions is not None and path.startswith(api.PREFIX):
+            return decisions(environ, start_response)
         status, body = ("200 OK", "ok\n") if path == "/healthz" else ("404 Not Found", HINT)
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body.encode()]
@@ -86,6 +90,7 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
         host: name or address to listen on, IPv4 or IPv6.
         port: 0 for any free one; `url` tells which.
         is_wanted: asked twice a second by `serve_forever`, which raises `NotWantedError` when it says no.
+        decisions: the JSON API, if it shall be there.
 
     Raises:
         ListenError: the address is taken, not ours, or not allowed.
@@ -96,7 +101,12 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
     allow_reuse_port = False
 
     def __init__(
-        self, collector: FleetCollector, host: str, port: int, is_wanted: Callable[[], bool] = lambda: True
+        self,
+        collector: FleetCollector,
+        host: str,
+        port: int,
+        is_wanted: Callable[[], bool] = lambda: True,
+        decisions: WSGIApplication | None = None,
     ) -> None:
         self._is_wanted = is_wanted
         try:
@@ -105,7 +115,7 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
             super().__init__((str(address[0]), port), _Handler)
         except OSError as error:
             raise _cannot_listen(host, port, error) from None
-        self.set_app(application(collector))
+        self.set_app(application(collector, decisions))
 
     def server_bind(self) -> None:
         """Without the reverse look-up of the host name in `HTTPServer`: seconds in some containers."""
@@ -135,6 +145,7 @@ def serve_metrics(
     *,
     announce: Callable[[str], object] | None = None,
     is_wanted: Callable[[], bool] = lambda: True,
+    decisions: WSGIApplication | None = None,
 ) -> None:
     """Serve until it is not wanted any more, or a signal handler raises; the port is free afterwards.
 
@@ -144,7 +155,7 @@ def serve_metrics(
     Raises:
         ListenError: as in `MetricsServer`.
     """
-    with MetricsServer(collector, host, port, is_wanted) as server:
+    with MetricsServer(collector, host, port, is_wanted, decisions) as server:
         if announce is not None:
             announce(server.url)
         with suppress(NotWantedError):
@@ -176,6 +187,7 @@ def run_as_fork() -> int:
         config.exporter_port,
         # Else the main process was killed, and nobody would ever stop us.
         is_wanted=lambda: os.getppid() == parent,
+        decisions=api.api_for(config),
     )
 
 
@@ -186,6 +198,7 @@ def serve_when_free(
     *,
     is_wanted: Callable[[], bool] = lambda: True,
     retry_seconds: float = RETRY_SECONDS,
+    decisions: WSGIApplication | None = None,
 ) -> int:
     """Serve; while the port is taken, wait for it. Says so once, not each time.
 
@@ -201,7 +214,7 @@ def serve_when_free(
 
     while is_wanted():
         try:
-            serve_metrics(collector, host, port, announce=announce, is_wanted=is_wanted)
+            serve_metrics(collector, host, port, announce=announce, is_wanted=is_wanted, decisions=decisions)
             continue
         except ListenError as error:
             if not told:

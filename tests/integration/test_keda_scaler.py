@@ -169,6 +169,18 @@ def test_a_stream_outlives_an_outage_and_nothing_goes_inactive_by_it(site: Site,
     idle.close()
 
 
+def test_sigterm_ends_a_stream_in_good_order(site: Site) -> None:
+    """An error would double the time after which KEDA comes back, up to a minute, at each restart of the scaler."""
+    with scaler(site.folder) as (address, process):
+        client = Client(address)
+        call = client.stub.StreamIsActive(client.ref("staffed"))
+        assert next(call).result is True
+        process.terminate()
+        assert list(call) == [] and call.code() is grpc.StatusCode.OK
+        assert process.wait(10) == 0
+        client.channel.close()
+
+
 def test_streams_leave_nothing_behind(site: Site) -> None:
     with scaler(site.folder) as (address, process):
         client = Client(address)

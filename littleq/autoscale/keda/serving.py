@@ -26,7 +26,7 @@ _OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 ]
-#: Calls may take so long at the end, in seconds; streams are cut, and KEDA opens them again elsewhere.
+#: Calls may take so long at the end, in seconds; streams end at once, and KEDA opens them again elsewhere.
 GRACE_SECONDS = 1.0
 
 
@@ -68,7 +68,9 @@ class TLS:
                 ) from None
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate, self.key)
+            context.load_cert_chain(
+                self.certificate, self.key, password=lambda: ""
+            )  # else it asks the terminal
             if self.client_ca is not None:
                 context.load_verify_locations(self.client_ca)
         except (ssl.SSLError, OSError, ValueError) as error:
@@ -149,6 +151,7 @@ async def serve(
             looking.result()  # a bug of ours: better no scaler than one that sees nothing
     finally:
         await told.enter_graceful_shutdown()
+        await watch.close()
         await server.stop(GRACE_SECONDS)
         for task in (ending, looking):
             task.cancel()

@@ -139,6 +139,7 @@ class Watch:
         self._looking = asyncio.Lock()
         self._looked = asyncio.Condition()
         self._hurry: Final = asyncio.Event()
+        self._closed = False
 
     @property
     def watched(self) -> int:
@@ -162,17 +163,25 @@ class Watch:
         told: bool | None = None
 
         def has_news() -> bool:
-            return self._state(queue) not in (None, told)
+            return self._closed or self._state(queue) not in (None, told)
 
         try:
             while True:
                 async with self._looked:
                     await self._looked.wait_for(has_news)
+                if self._closed:
+                    return
                 told = self._state(queue) is True
                 yield told
         finally:
             self._listeners[queue] -= 1
             self._listeners += Counter()  # without those that nobody listens to
+
+    async def close(self) -> None:
+        """End all streams, in good order: KEDA opens them again in 2 s, and after errors ever later, up to a minute."""
+        self._closed = True
+        async with self._looked:
+            self._looked.notify_all()
 
     async def run(self) -> None:
         """Look for as long as somebody listens. Cancel it to end."""

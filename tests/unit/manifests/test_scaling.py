@@ -190,6 +190,18 @@ def test_metrics_api_asks_the_exporter_with_a_token() -> None:
     assert reference == {"parameter": "token", "name": "littleq-api", "key": "token"}
 
 
+@pytest.mark.parametrize("version", [(1, 34), (1, 35)])
+def test_the_api_has_what_metrics_api_asks_for(version: tuple[int, int]) -> None:
+    from urllib.parse import urlsplit
+
+    from littleq.server import api
+
+    (trigger,) = scaled_object("keda-metrics-api", kubernetes=version)["triggers"]
+    path = api._SCALING.fullmatch(urlsplit(trigger["metadata"]["url"]).path)
+    assert path is not None and path["queue"] == "realtime"
+    assert trigger["metadata"]["valueLocation"] in api.scaling_document("realtime", None)
+
+
 def test_external_push_goes_over_tls_in_both_directions() -> None:
     documents = objects("keda-external-push", namespace="shop")
     (trigger,) = find(documents, "ScaledObject", NAME)["spec"]["triggers"]

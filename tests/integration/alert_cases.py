@@ -1,0 +1,290 @@
+"""Time series that fire each alert, and series that come close and must not.
+
+Values are in promtool's notation: `0+5x60` starts at 0 and grows by 5 at each of 60 steps, `7x60` stays, `_x9` is
+nine times nothing, `stale` ends a series as a scrape without it does. Time begins at 0, so a decision of this moment
+has the timestamp `0+60x60` where a step is 60 s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+Series = dict[str, str]
+QUEUE: Final = {"queue": "realtime"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One alert.
+
+    Attributes:
+        alert: its name.
+        fires: raw series, without the exporter that shows them; `Q` stands for the label of the queue.
+        at: when the alert must fire.
+        value: how its value is told.
+        quiet: what it is that must not fire, by what is different: a series that is None is not there.
+        labels: of the alert.
+        step: between two samples, as Prometheus spells it.
+        anywhere: series that are the same however many exporters there are.
+    """
+
+    alert: str
+    fires: Series
+    at: str
+    value: str
+    quiet: dict[str, dict[str, str | None]]
+    labels: dict[str, str] = field(default_factory=lambda: dict(QUEUE))
+    step: str = "1m"
+    anywhere: bool = False
+
+
+TIMED, BREACHED, RATIO = "sla_attempts_timed_total{Q}", "sla_breaches_total{Q}", "sla_target_ratio{Q}"
+DESIRED, MAX, WORKERS = "sla_desired_workers{Q}", "sla_max_workers{Q}", "sla_queue_workers{Q}"
+TIME_TO_BREACH, HEADROOM = "sla_time_to_breach_seconds{Q}", "sla_headroom_seconds{Q}"
+OLDEST, TARGET, STARTED = (
+    "sla_queue_oldest_age_seconds{Q}",
+    "sla_target_seconds{Q}",
+    "sla_attempts_started_total{Q}",
+)
+PAUSED, READY = "sla_queue_paused{Q}", 'sla_queue_jobs{Q,state="ready"}'
+DECIDED, REGIME = "sla_decision_timestamp_seconds{Q}", 'sla_decision_regime{Q,regime="blind"}'
+BREAKER, IMBALANCE = "sla_breaker_open{Q}", "sla_queue_imbalance_jobs{Q}"
+EXHAUSTED, POISON = (f'sla_dead_letters_total{{Q,reason="{reason}"}}' for reason in ("exhausted", "poison"))
+ERRORS = 'sla_internal_errors_total{Q,place="retry"}'
+PAGE, LEDGER, BROKER = (f'sla_up{{source="{source}"}}' for source in ("page", "ledger", "broker"))
+
+
+def burn(window: str, bad: int, good: int, steps: int, clean: int, brief: int, step: str = "1m") -> Case:
+    """1000 attempts a step at p99.
+
+    Args:
+        bad, good: misses a step that are above and below the limit.
+        steps: length of the story.
+        clean: steps without a miss that leave the short window clean.
+        brief: steps with misses, enough for the short window and no more than a little for the long one.
+    """
+    at = steps * int(step.removesuffix("m"))
+    return Case(
+        f"LittleQErrorBudgetBurn{window}",
+        {TIMED: f"0+1000x{steps}", BREACHED: f"0+{bad}x{steps}", RATIO: f"0.99x{steps}"},
+        at=f"{at}m",
+        value=f"{bad / 10:g}%",
+        quiet={
+            "fewer misses": {BREACHED: f"0+{good}x{steps}"},
+            "it is over": {BREACHED: f"0+{bad}x{steps - clean} {bad * (steps - clean)}x{clean}"},
+            "it has only begun": {BREACHED: f"0x{steps - brief} 0+{bad}x{brief}"},
+            "no traffic": {TIMED: f"0x{steps}", BREACHED: f"0x{steps}"},
+            "a slow job or two in a quiet queue": {
+                TIMED: f"0x{steps - 1} 8",
+                BREACHED: f"0x{steps - 1} 2",
+            },
+            "a promise that allows it": {RATIO: f"0.5x{steps}"},
+        },
+        step=step,
+    )
+
+
+PROMISE = [
+    burn("1h", bad=200, good=130, steps=130, clean=10, brief=7),
+    burn("6h", bad=80, good=50, steps=300, clean=20, brief=22, step="2m"),
+    burn("1d", bad=40, good=28, steps=240, clean=44, brief=52, step="3m"),
+    burn("3d", bad=20, good=9, steps=360, clean=95, brief=100, step="4m"),
+    Case(
+        "LittleQBreachPredicted",
+        {TIME_TO_BREACH: "120x20", HEADROOM: "5x20"},
+        at="10m",
+        value="2m 0s",
+        quiet={
+            "far ahead": {TIME_TO_BREACH: "301x20"},
+            "none in sight": {TIME_TO_BREACH: None},
+            "the scaler has helped": {TIME_TO_BREACH: "120x5 stale _x2 120x2 stale _x9"},
+        },
+    ),
+    Case(
+        "LittleQQueueNotServed",
+        {OLDEST: "0+60x20", TARGET: "10x20", STARTED: "7x20", PAUSED: "0x20"},
+        at="15m",
+        value="15m 0s",
+        quiet={
+            "in time": {TARGET: "3600x20"},
+            "served, and late": {STARTED: "7+1x20"},
+            "paused": {PAUSED: "1x20"},
+            "empty": {OLDEST: "0x20"},
+        },
+    ),
+    Case(
+        "LittleQQueuePaused",
+        {READY: "3x120", PAUSED: "1x120"},
+        at="65m",
+        value="3",
+        quiet={
+            "not for long": {PAUSED: "0x30 1x90"},
+            "empty": {READY: "0x120"},
+            "not paused": {PAUSED: "0x120"},
+        },
+    ),
+]
+DECISIONS = [
+    Case(
+        "LittleQDecisionStale",
+        {DECIDED: "0+60x10 600x10"},
+        at="13m",
+        value="3m 0s",
+        quiet={
+            "decided": {DECIDED: "0+60x20"},
+            "late once": {DECIDED: "0+60x10 600 600 720 780 840"},
+            "not scaled": {
+                DECIDED: None,
+                'sla_decision_timestamp_seconds{queue="realtimes"}': "0x20",
+            },
+        },
+    ),
+    Case(
+        "LittleQDecisionAbsent",
+        {TARGET: "30x20"},
+        at="15m",
+        value="30s",
+        quiet={
+            "decided": {DECIDED: "0+60x20"},
+            "decided long ago, which another alert tells": {DECIDED: "0x20"},
+            "not scaled": {TARGET: None, 'sla_target_seconds{queue="other"}': "30x20"},
+        },
+    ),
+    Case(
+        "LittleQDecisionBlind",
+        {REGIME: "1x20"},
+        at="12m",
+        value="1",
+        quiet={
+            "it sees again": {REGIME: "1x8 stale _x11", 'sla_decision_regime{Q,regime="steady"}': "_x9 1x11"},
+        },
+    ),
+    Case(
+        "LittleQBreakerOpen",
+        {BREAKER: "1x10"},
+        at="5m",
+        value="1",
+        quiet={"closed": {BREAKER: "0x10"}, "a moment": {BREAKER: "0x4 1 0x5"}},
+    ),
+    Case(
+        "LittleQWorkersAtMax",
+        {DESIRED: "10x20", MAX: "10x20", TIME_TO_BREACH: "60x20", RATIO: "0.99x20"}
+        | {TIMED: "0+100x20", BREACHED: "0x20"},
+        at="10m",
+        value="10",
+        quiet={
+            "one more may be had": {DESIRED: "9x20"},
+            "it is enough": {TIME_TO_BREACH: None},
+            "it is enough, but for what may be late": {TIME_TO_BREACH: None, BREACHED: "0+1x20"},
+        },
+    ),
+    Case(
+        "LittleQWorkersShort",
+        {DESIRED: "5x40", WORKERS: "3x40"},
+        at="20m",
+        value="2",
+        quiet={
+            "they came": {WORKERS: "3x14 5x26"},
+            "more than wanted": {WORKERS: "6x40"},
+            "stale, so nothing is wanted": {DESIRED: "5x5 stale _x34"},
+        },
+    ),
+]
+FAULTS = [
+    Case(
+        "LittleQExporterDown",
+        {PAGE: "0x10"},
+        at="5m",
+        value="1",
+        quiet={"up": {PAGE: "1x10"}, "a deploy": {PAGE: "1x3 stale 1x6"}},
+        labels={},
+    ),
+    Case(
+        "LittleQExporterReplicaDown",
+        {
+            'up{job="littleq",instance="b:9191"}': "1x5 0x20",
+            'sla_up{job="littleq",instance="b:9191",source="page"}': "1x5 stale _x19",
+            'up{job="littleq",instance="a:9191"}': "1x25",
+            'sla_up{job="littleq",instance="a:9191",source="page"}': "1x25",
+        },
+        at="20m",
+        value="0",
+        quiet={
+            "a restart": {'up{job="littleq",instance="b:9191"}': "1x5 0x5 1x15"},
+            "removed": {'up{job="littleq",instance="b:9191"}': "1x5 stale _x19"},
+            "a target of others": {'sla_up{job="littleq",instance="b:9191",source="page"}': None},
+        },
+        labels={"job": "littleq", "instance": "b:9191"},
+        anywhere=True,
+    ),
+    Case(
+        "LittleQLedgerUnreachable",
+        {LEDGER: "0x10"},
+        at="5m",
+        value="0",
+        quiet={
+            "another exporter reads it": {'sla_up{instance="c",source="ledger"}': "1x10"},
+            "a failover": {LEDGER: "1x3 0 1x6"},
+        },
+        labels={"source": "ledger"},
+    ),
+    Case(
+        "LittleQBrokerUnreachable",
+        {BROKER: "0x10"},
+        at="5m",
+        value="0",
+        quiet={
+            "another exporter reads it": {'sla_up{instance="c",source="broker"}': "1x10"},
+            "a failover": {BROKER: "1x3 0 1x6"},
+        },
+        labels={"source": "broker"},
+    ),
+    Case(
+        "LittleQDeadLettersGrow",
+        {EXHAUSTED: "100x30 108x90", POISON: "0x120"},
+        at="40m",
+        value="8",
+        quiet={
+            "five": {EXHAUSTED: "100x30 105x90"},
+            "those of before": {EXHAUSTED: "100x120"},
+            "slowly": {EXHAUSTED: "100x30 105x70 110x20"},
+            "poison": {EXHAUSTED: "100x120", POISON: "0x30 9x90"},
+        },
+    ),
+    Case(
+        "LittleQPoisonJob",
+        {POISON: "2x10 3x50", EXHAUSTED: "0x60"},
+        at="30m",
+        value="1",
+        quiet={
+            "none": {POISON: "2x60"},
+            "of another reason": {POISON: "2x60", EXHAUSTED: "0x10 3x50"},
+            "an exporter that starts": {POISON: "_x10 3x50"},
+        },
+        labels={"queue": "realtime", "reason": "poison"},
+    ),
+    Case(
+        "LittleQJobsLost",
+        {IMBALANCE: "2x20"},
+        at="10m",
+        value="2",
+        quiet={
+            "none": {IMBALANCE: "0x20"},
+            "for a moment": {IMBALANCE: "0x4 2x3 0x14"},
+            "exporters that looked while jobs moved": {
+                IMBALANCE: "1x20",
+                'sla_queue_imbalance_jobs{Q,instance="c"}': "-1x20",
+            },
+        },
+    ),
+    Case(
+        "LittleQInternalErrors",
+        {ERRORS: "4+1x40"},
+        at="20m",
+        value="15",
+        quiet={"those of before": {ERRORS: "4x40"}, "once": {ERRORS: "4x2 5x40"}},
+        labels={"queue": "realtime", "place": "retry"},
+    ),
+]
+CASES: Final = [*PROMISE, *DECISIONS, *FAULTS]

@@ -3,14 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/bench
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' littleq/__init__.py)
 
-.PHONY: demo test chaos check bench clean
+# What the image can do; docker/app.in adds what its reference app needs.
+IMAGE_EXTRAS := cli server keda kubernetes
+
+.PHONY: demo test test-docker chaos check bench image lock rendered clean
 
 demo: $(READY)  ## little more than a minute: a real trace, once on an elastic pool of real workers and once on a fixed one
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-docker: $(READY)  ## the image and compose.yaml on a Docker engine: the one that runs, else one of its own (as root)
+	$(BIN)/python -m pytest tests/docker -m docker
 
 chaos: $(READY)  ## the long form of tests/chaos: 20 kills, the network cut for 30 s
 	CHAOS_ROUNDS=20 CHAOS_OUTAGE_SECONDS=30 ACCOUNTING_EXAMPLES=300 $(BIN)/python -m pytest tests/chaos tests/integration/test_broker_accounting.py
@@ -25,6 +32,20 @@ check: $(READY)  ## what CI runs besides the tests
 
 bench: $(BENCH)/.ready  ## the full stack in turn with plain Dramatiq, and with four others, on one server; options: ARGS=--quick
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+image:  ## littleq:<version>, with the reference app
+	docker build --build-arg VERSION=$(VERSION) --tag littleq:$(VERSION) .
+
+lock: $(READY)  ## what the image holds, with hashes, as new as pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		$(addprefix --extra ,$(IMAGE_EXTRAS)) pyproject.toml docker/app.in --output-file docker/requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		docker/build.in --output-file docker/build.txt
+
+rendered: $(READY)  ## what is checked in and made by the code: k8s/, and the rules and the dashboard of compose.yaml
+	$(BIN)/littleq manifests --out k8s
+	$(BIN)/littleq manifests --format prometheus > compose/rules.yml
+	$(BIN)/littleq manifests --format grafana > compose/grafana/dashboards/littleq.json
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv

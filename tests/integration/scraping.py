@@ -75,15 +75,20 @@ class Exporter:
 
 
 class Prometheus:
-    """The Debian package's server, with a data folder of its own."""
+    """The Debian package's server, with a data folder of its own.
 
-    def __init__(self, folder: Path, targets: list[str]) -> None:
+    Args:
+        rules: groups of a rules file.
+    """
+
+    def __init__(self, folder: Path, targets: list[str], rules: list[dict[str, Any]] | None = None) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         config = folder / "prometheus.yml"
         scrape = {"job_name": "littleq", "scrape_interval": "500ms", "scrape_timeout": "500ms"}
         scrape["static_configs"] = [{"targets": targets}]  # type: ignore[assignment]
-        config.write_text(json.dumps({"scrape_configs": [scrape]}))  # JSON is YAML
+        (folder / "rules.yml").write_text(json.dumps({"groups": rules or []}))  # JSON is YAML
+        config.write_text(json.dumps({"scrape_configs": [scrape], "rule_files": ["rules.yml"]}))
         self.log = folder / "prometheus.log"
         self.process = subprocess.Popen(
             [
@@ -112,6 +117,11 @@ class Prometheus:
         answer = self.ask(query)
         assert answer["status"] == "success", answer
         return [float(series["value"][1]) for series in answer["data"]["result"]]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Its rules, with how their last evaluation went."""
+        groups = json.loads(fetch(f"{self.url}/api/v1/rules"))["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
 
     def value_is(self, query: str, value: float) -> None:
         wanted = pytest.approx(value)

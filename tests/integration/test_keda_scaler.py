@@ -12,6 +12,7 @@ from typing import Any
 import dramatiq
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from littleq.autoscale.controller import controller_for
 from littleq.backends.redis.broker import RedisBroker
@@ -95,6 +96,16 @@ def test_the_four_calls_tell_the_decision(site: Site, keda: Client) -> None:
     stream = keda.stream("staffed")
     assert stream.next() is True
     stream.close()
+
+
+def test_a_probe_of_kubernetes_finds_it_healthy_even_without_its_servers(site: Site, keda: Client) -> None:
+    """To restart it would help nobody while they are away."""
+    stub = health_pb2_grpc.HealthStub(keda.channel)
+    site.server.kill()
+    for service in ("", "externalscaler.ExternalScaler"):
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert refusal(keda.is_active)[0] is grpc.StatusCode.UNAVAILABLE
 
 
 def test_what_is_asked_wrongly_is_refused_in_one_sentence(keda: Client) -> None:

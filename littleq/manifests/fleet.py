@@ -7,16 +7,14 @@ from functools import cached_property
 
 from littleq.config import Config, SLAQueueConfig
 from littleq.errors import ConfigurationError
-from littleq.ledger.decisions import stale_after
 from littleq.manifests.objects import queue_slug
 from littleq.manifests.settings import Settings
 from littleq.metrics import names
+from littleq.monitoring.deciding import guard_seconds
 from littleq.monitoring.queries import desired_workers_query
 
 #: The exporter's port where the configuration leaves it to chance (port 0): a Service needs one that is known.
 EXPORTER_PORT = 9191
-#: A decision older than this is not acted on, in seconds; more than Prometheus' clock and the ledger's differ by.
-_LEAST_STALE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,5 +72,5 @@ class Fleet:
             queue.name,
             gauge=gauge.name,
             matchers=self.settings.matchers,
-            stale_seconds=max(_LEAST_STALE_SECONDS, 3 * stale_after(self.config.decide_seconds)),
+            stale_seconds=guard_seconds(self.config),
         )

@@ -27,6 +27,7 @@ class Case:
         labels: of the alert.
         step: between two samples, as Prometheus spells it.
         anywhere: series that are the same however many exporters there are.
+        too_soon: when the condition holds already and the alert must not fire yet.
     """
 
     alert: str
@@ -37,6 +38,7 @@ class Case:
     labels: dict[str, str] = field(default_factory=lambda: dict(QUEUE))
     step: str = "1m"
     anywhere: bool = False
+    too_soon: str = ""
 
 
 TIMED, BREACHED, RATIO = "sla_attempts_timed_total{Q}", "sla_breaches_total{Q}", "sla_target_ratio{Q}"
@@ -49,10 +51,7 @@ OLDEST, TARGET, STARTED = (
 )
 PAUSED, READY = "sla_queue_paused{Q}", 'sla_queue_jobs{Q,state="ready"}'
 DECIDED, REGIME = "sla_decision_timestamp_seconds{Q}", 'sla_decision_regime{Q,regime="blind"}'
-BREAKER, IMBALANCE = "sla_breaker_open{Q}", "sla_queue_imbalance_jobs{Q}"
-EXHAUSTED, POISON = (f'sla_dead_letters_total{{Q,reason="{reason}"}}' for reason in ("exhausted", "poison"))
-ERRORS = 'sla_internal_errors_total{Q,place="retry"}'
-PAGE, LEDGER, BROKER = (f'sla_up{{source="{source}"}}' for source in ("page", "ledger", "broker"))
+BREAKER = "sla_breaker_open{Q}"
 
 
 def burn(
@@ -97,6 +96,7 @@ PROMISE = [
         "LittleQBreachPredicted",
         {TIME_TO_BREACH: "120x20", HEADROOM: "5x20"},
         at="10m",
+        too_soon="2m",
         value="2m 0s",
         quiet={
             "far ahead": {TIME_TO_BREACH: "301x20"},
@@ -108,6 +108,7 @@ PROMISE = [
         "LittleQQueueNotServed",
         {OLDEST: "0+60x20", TARGET: "10x20", STARTED: "7x20", PAUSED: "0x20"},
         at="15m",
+        too_soon="2m",
         value="15m 0s",
         quiet={
             "in time": {TARGET: "3600x20"},
@@ -120,6 +121,7 @@ PROMISE = [
         "LittleQQueuePaused",
         {READY: "3x120", PAUSED: "1x120"},
         at="65m",
+        too_soon="59m",
         value="3",
         quiet={
             "not for long": {PAUSED: "0x30 1x90"},
@@ -133,6 +135,7 @@ DECISIONS = [
         "LittleQDecisionStale",
         {DECIDED: "0+60x10 600x10"},
         at="13m",
+        too_soon="12m",
         value="3m 0s",
         quiet={
             "decided": {DECIDED: "0+60x20"},
@@ -147,6 +150,7 @@ DECISIONS = [
         "LittleQDecisionAbsent",
         {TARGET: "30x20"},
         at="15m",
+        too_soon="9m",
         value="30s",
         quiet={
             "decided": {DECIDED: "0+60x20"},
@@ -158,6 +162,7 @@ DECISIONS = [
         "LittleQDecisionBlind",
         {REGIME: "1x20"},
         at="12m",
+        too_soon="9m",
         value="1",
         quiet={
             "it sees again": {REGIME: "1x8 stale _x11", 'sla_decision_regime{Q,regime="steady"}': "_x9 1x11"},
@@ -167,6 +172,7 @@ DECISIONS = [
         "LittleQBreakerOpen",
         {BREAKER: "1x10"},
         at="5m",
+        too_soon="0m",
         value="1",
         quiet={"closed": {BREAKER: "0x10"}, "a moment": {BREAKER: "0x4 1 0x5"}},
     ),
@@ -175,6 +181,7 @@ DECISIONS = [
         {DESIRED: "10x20", MAX: "10x20", TIME_TO_BREACH: "60x20", RATIO: "0.99x20"}
         | {TIMED: "0+100x20", BREACHED: "0x20"},
         at="10m",
+        too_soon="4m",
         value="10",
         quiet={
             "one more may be had": {DESIRED: "9x20"},
@@ -186,6 +193,7 @@ DECISIONS = [
         "LittleQWorkersShort",
         {DESIRED: "5x40", WORKERS: "3x40"},
         at="20m",
+        too_soon="14m",
         value="2",
         quiet={
             "they came": {WORKERS: "3x14 5x26"},
@@ -194,100 +202,3 @@ DECISIONS = [
         },
     ),
 ]
-FAULTS = [
-    Case(
-        "LittleQExporterDown",
-        {PAGE: "0x10"},
-        at="5m",
-        value="1",
-        quiet={"up": {PAGE: "1x10"}, "a deploy": {PAGE: "1x3 stale 1x6"}},
-        labels={},
-    ),
-    Case(
-        "LittleQExporterReplicaDown",
-        {
-            'up{job="littleq",instance="b:9191"}': "1x5 0x20",
-            'sla_up{job="littleq",instance="b:9191",source="page"}': "1x5 stale _x19",
-            'up{job="littleq",instance="a:9191"}': "1x25",
-            'sla_up{job="littleq",instance="a:9191",source="page"}': "1x25",
-        },
-        at="20m",
-        value="0",
-        quiet={
-            "a restart": {'up{job="littleq",instance="b:9191"}': "1x5 0x5 1x15"},
-            "removed": {'up{job="littleq",instance="b:9191"}': "1x5 stale _x19"},
-            "a target of others": {'sla_up{job="littleq",instance="b:9191",source="page"}': None},
-        },
-        labels={"job": "littleq", "instance": "b:9191"},
-        anywhere=True,
-    ),
-    Case(
-        "LittleQLedgerUnreachable",
-        {LEDGER: "0x10"},
-        at="5m",
-        value="0",
-        quiet={
-            "another exporter reads it": {'sla_up{instance="c",source="ledger"}': "1x10"},
-            "a failover": {LEDGER: "1x3 0 1x6"},
-        },
-        labels={"source": "ledger"},
-    ),
-    Case(
-        "LittleQBrokerUnreachable",
-        {BROKER: "0x10"},
-        at="5m",
-        value="0",
-        quiet={
-            "another exporter reads it": {'sla_up{instance="c",source="broker"}': "1x10"},
-            "a failover": {BROKER: "1x3 0 1x6"},
-        },
-        labels={"source": "broker"},
-    ),
-    Case(
-        "LittleQDeadLettersGrow",
-        {EXHAUSTED: "100x30 108x90", POISON: "0x120"},
-        at="40m",
-        value="8",
-        quiet={
-            "five": {EXHAUSTED: "100x30 105x90"},
-            "those of before": {EXHAUSTED: "100x120"},
-            "slowly": {EXHAUSTED: "100x30 105x70 110x20"},
-            "poison": {EXHAUSTED: "100x120", POISON: "0x30 9x90"},
-        },
-    ),
-    Case(
-        "LittleQPoisonJob",
-        {POISON: "2x10 3x50", EXHAUSTED: "0x60"},
-        at="30m",
-        value="1",
-        quiet={
-            "none": {POISON: "2x60"},
-            "of another reason": {POISON: "2x60", EXHAUSTED: "0x10 3x50"},
-            "an exporter that starts": {POISON: "_x10 3x50"},
-        },
-        labels={"queue": "realtime", "reason": "poison"},
-    ),
-    Case(
-        "LittleQJobsLost",
-        {IMBALANCE: "2x20"},
-        at="10m",
-        value="2",
-        quiet={
-            "none": {IMBALANCE: "0x20"},
-            "for a moment": {IMBALANCE: "0x4 2x3 0x14"},
-            "exporters that looked while jobs moved": {
-                IMBALANCE: "1x20",
-                'sla_queue_imbalance_jobs{Q,instance="c"}': "-1x20",
-            },
-        },
-    ),
-    Case(
-        "LittleQInternalErrors",
-        {ERRORS: "4+1x40"},
-        at="20m",
-        value="15",
-        quiet={"those of before": {ERRORS: "4x40"}, "once": {ERRORS: "4x2 5x40"}},
-        labels={"queue": "realtime", "place": "retry"},
-    ),
-]
-CASES: Final = [*PROMISE, *DECISIONS, *FAULTS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from littleq.monitoring.recording import BUDGET_LEFT, counter, misses, quantile_
 from littleq.monitoring.rules import rule_groups
 from tests.integration.alert_cases import (
     BREACHED,
-    CASES,
     HEADROOM,
     RATIO,
     TIME_TO_BREACH,
     TIMED,
     Case,
 )
+from tests.integration.alert_faults import CASES
 from tests.integration.scraping import binary
 
 CONFIG = Config(queues={"realtime": SLAQueueConfig("realtime"), "batch": SLAQueueConfig("batch")})
@@ -119,6 +120,8 @@ def test_the_rules_are_ones_that_prometheus_takes(tmp_path: Path) -> None:
 def test_every_alert_has_a_case_that_fires_it_and_one_that_does_not() -> None:
     assert sorted(case.alert for case in CASES) == sorted(ALERTS)
     assert all(case.quiet for case in CASES)
+    lasting = {name for name, alert in ALERTS.items() if alert.lasting != "0m" and "Burn" not in name}
+    assert {case.alert for case in CASES if case.too_soon} == lasting
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
@@ -130,6 +133,8 @@ def test_an_alert_fires_on_what_it_is_for_and_on_nothing_near(tmp_path: Path, ca
         stories.append(story(case, two, "fires", dict(case.fires)))
     for what, changes in case.quiet.items():
         stories.append(story(case, one if case.anywhere else two, what, {**case.fires, **changes}))
+    if case.too_soon:
+        stories.append(story(replace(case, at=case.too_soon), one, "too soon", dict(case.fires)))
     tell(tmp_path, case.step, stories, case.alert)
 
 
@@ -146,12 +151,8 @@ def test_a_promise_with_a_large_budget_pages_too(tmp_path: Path) -> None:
     series = {TIMED: "0+1000x130", RATIO: "0.9x130", BREACHED: "0+200x130"}
     late = {**series, BREACHED: "0+600x130"}
     stories = [story(case, ("a",), "p90, a fifth late", dict(series))]
-    stories.append(story(_telling(case, "60%"), ("a",), "fires", dict(late)))
+    stories.append(story(replace(case, value="60%"), ("a",), "fires", dict(late)))
     tell(tmp_path, case.step, stories, case.alert)
-
-
-def _telling(case: Case, value: str) -> Case:
-    return Case(case.alert, case.fires, case.at, value, case.quiet)
 
 
 def test_an_exporter_that_was_replaced_costs_no_window_what_came_before(tmp_path: Path) -> None:
@@ -193,4 +194,6 @@ def test_a_breach_is_predicted_without_a_controller(tmp_path: Path) -> None:
     """By the wait of a job sent now, which any exporter computes."""
     (case,) = (case for case in CASES if case.alert == "LittleQBreachPredicted")
     behind = {TIME_TO_BREACH: None, HEADROOM: "-90x20"}
-    tell(tmp_path, case.step, [story(_telling(case, "-1m 30s"), ("a", "b"), "fires", behind)], case.alert)
+    tell(
+        tmp_path, case.step, [story(replace(case, value="-1m 30s"), ("a", "b"), "fires", behind)], case.alert
+    )

@@ -197,8 +197,10 @@ class Watch:
                 await asyncio.wait_for(self._hurry.wait(), self._pause())
 
     def _pause(self) -> float:
-        busy = all(queue in self._sights and self._sights[queue][1].is_active for queue in self._listeners)
-        return BUSY_SECONDS if busy else IDLE_SECONDS
+        """Quick while a queue is seen idle. One whose broker does not answer has no news for a while."""
+        sights = [self._sights[queue][1] for queue in self._listeners if queue in self._sights]
+        idle = any(not sight.is_active and sight.depth is not None for sight in sights)
+        return IDLE_SECONDS if idle else BUSY_SECONDS
 
     def _state(self, queue: str) -> bool | None:
         seen = self._sights.get(queue)

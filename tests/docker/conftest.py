@@ -26,16 +26,20 @@ HEALTHY_SECONDS = 60.0
 def client() -> Iterator[Any]:
     with engine.running() as found:
         began = time.monotonic()
-        made = engine.provide(found)
+        made = engine.provide(found.client)
         print(f"stand-ins made: {made}, in {time.monotonic() - began:.0f} s")
-        yield found
+        yield found.client
+        if not found.is_own:
+            engine.forget(found.client, made)
 
 
 @pytest.fixture(scope="session")
 def image(client: Any) -> Any:
     """LittleQ's image, built of this checkout as `make image` does."""
     began = time.monotonic()
-    built, _ = client.images.build(path=str(ROOT), tag=IMAGE, buildargs={"VERSION": __version__}, rm=True)
+    index = os.environ.get("PIP_INDEX_URL")
+    arguments = {"VERSION": __version__, **({"PIP_INDEX_URL": index} if index else {})}
+    built, _ = client.images.build(path=str(ROOT), tag=IMAGE, buildargs=arguments, rm=True)
     print(f"image built in {time.monotonic() - began:.0f} s, {built.attrs['Size'] / 1e6:.0f} MB")
     return built
 

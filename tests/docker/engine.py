@@ -3,8 +3,8 @@
     python -m tests.docker.engine     exit code 0 where the tests can run; else 1, and one line why not
 
 Stand-ins are made of Debian's packages and tagged as the Dockerfile and compose.yaml name the official images, only
-where the engine does not have those: with a registry at hand, `docker compose pull` first. They are for these tests;
-what users run is the official images.
+where those are neither there nor can be pulled. They are for these tests; what users run is the official images, so
+somebody else's engine forgets the stand-ins afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from docker.errors import DockerException, ImageNotFound
@@ -60,16 +60,23 @@ def problem() -> str | None:
         return str(error)
 
 
+class Engine(NamedTuple):
+    """A client of an engine, and whether that was started here."""
+
+    client: Any
+    is_own: bool
+
+
 @contextmanager
-def running() -> Iterator[Any]:
-    """A client of an engine; one that was started here is stopped again.
+def running() -> Iterator[Engine]:
+    """An engine; one that was started here is stopped again.
 
     Raises:
         RuntimeError: there is none, and none can be started.
     """
     found = connect()
     if found is not None:
-        yield found
+        yield Engine(found, is_own=False)
         return
     before = os.environ.get("DOCKER_HOST")
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -95,7 +102,7 @@ def running() -> Iterator[Any]:
         )
         os.environ["DOCKER_HOST"] = address  # for compose, and for `connect`
         try:
-            yield _wait_for(process)
+            yield Engine(_wait_for(process), is_own=True)
         finally:
             process.terminate()
             process.wait(60)
@@ -117,10 +124,14 @@ def _wait_for(process: subprocess.Popen[bytes]) -> Any:
 
 
 def has(client: Any, tag: str) -> bool:
+    """Whether the image is there, or can be pulled."""
     try:
         client.images.get(tag)
     except ImageNotFound:
-        return False
+        try:
+            client.images.pull(*tag.split(":"))
+        except DockerException:  # no registry can be reached
+            return False
     return True
 
 
@@ -151,6 +162,12 @@ def provide(client: Any) -> list[str]:
             client.images.build(fileobj=io.BytesIO(text.encode()), tag=tag, rm=True)
             made.append(tag)
     return made
+
+
+def forget(client: Any, tags: list[str]) -> None:
+    """Take the names of stand-ins away again."""
+    for tag in tags:
+        client.images.remove(tag, force=True, noprune=True)
 
 
 #: One layer for both: what the engine has built it keeps.

@@ -77,18 +77,26 @@ def _healths(stack: Stack) -> set[str]:
     return {rule["health"] for group in ask_prometheus(stack, "rules")["groups"] for rule in group["rules"]}
 
 
+def jobs(stack: Stack, *states: str) -> float:
+    return sum(total(stack, "sla_queue_jobs", state=state) for state in states)
+
+
+def keep_busy(stack: Stack) -> None:
+    """More files to compress than a moment can do: whenever the workers are hit now, some of them are in hand."""
+    code, said = stack.run("producer", "--actor", "compress", "--count", "30", "--burst")
+    assert code == 0, said
+    eventually(lambda: jobs(stack, "in_flight") > 0, 30, "a job that runs")
+
+
 def test_docker_stop_drains_the_workers(stack: Stack) -> None:
     """Nothing that runs is cut off, nothing runs twice, and what waits goes on waiting."""
     workers = stack.container("workers")
-    flowing = done(stack)
-    eventually(lambda: done(stack) > flowing, 30, "another job")
+    keep_busy(stack)
+    assert jobs(stack, "ready", "in_flight") > 4
     workers.stop(timeout=40)
     workers.reload()
     assert workers.attrs["State"]["ExitCode"] == 0
-    assert (
-        total(stack, "sla_queue_jobs", state="in_flight") + total(stack, "sla_queue_jobs", state="orphaned")
-        == 0
-    )
+    assert jobs(stack, "in_flight", "orphaned") == 0
     started = total(stack, "sla_attempts_started_total")
     assert started == done(stack) + total(stack, "sla_jobs_processed_total", status="failed")
     assert_audit_holds(stack)
@@ -99,17 +107,22 @@ def test_docker_stop_drains_the_workers(stack: Stack) -> None:
 
 def test_docker_kill_of_the_workers_in_mid_job_loses_nothing(stack: Stack) -> None:
     workers = stack.container("workers")
-    eventually(lambda: total(stack, "sla_queue_jobs", state="in_flight") > 0, 30, "a job that runs")
+    keep_busy(stack)
+    workers.pause()  # what is in hand now is in hand when they are killed
+    held = jobs(stack, "in_flight")
     workers.kill()
+    workers.wait(timeout=30)
+    assert held > 0
     assert_audit_holds(stack)
+    workers.reload()
+    assert workers.attrs["State"]["ExitCode"] == 137
     workers.start()
+    eventually(lambda: jobs(stack, "orphaned") == 0, 30, "the recovery of what they held")
     stack.wait_until_healthy("workers")
-    eventually(
-        lambda: total(stack, "sla_queue_jobs", state="orphaned") == 0, 30, "the recovery of what it held"
-    )
     after = done(stack)
     eventually(lambda: done(stack) > after, 30, "jobs that flow again")
     assert_audit_holds(stack)
+    assert total(stack, "sla_dead_letters_total", reason="poison") == 0
 
 
 def test_a_restart_of_redis_loses_nothing(stack: Stack) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Until a second signal counts as one, in seconds: systemd tells each process of a unit, and Dramatiq's main process
 #: tells its workers once more.
 SECOND_SIGNAL_SECONDS = 2.0
+#: What an end in order may take once nothing runs, in seconds: consumers, acks and counts each have their timeouts.
+ORDERLY_SECONDS = 10.0
 _DRAMATIQ = "dramatiq.cli"
 
 
@@ -28,7 +30,8 @@ class Draining(Middleware):
     Dramatiq looks every second whether it was told to stop, and goes on fetching until then and beyond. Where its own
     handler is in force, this one goes before it: nothing is fetched from that instant on. What outlasts
     `--worker-shutdown-timeout` is handed back, where Dramatiq would leave it to the heartbeat timeout; the exit code is
-    1 then. A second signal within two seconds is the same one; later, it cuts the wait short.
+    1 then. A second signal within two seconds is the same one; later, it cuts the wait short, unless there is nothing
+    to wait for: a worker that runs no job is about to end in order.
 
     Before `Presence` and `Pulse` in the stack: its `after_worker_shutdown` runs after theirs, and may end the process.
     """
@@ -70,7 +73,9 @@ class Draining(Middleware):
                     drain.begin()
                     in_background(drain.let_go)
                 dramatiqs(number, frame)
-            elif now - self._told_at < SECOND_SIGNAL_SECONDS:
+            elif now - self._told_at < (
+                ORDERLY_SECONDS if drain is not None and not drain.running else SECOND_SIGNAL_SECONDS
+            ):
                 return
             elif drain is not None:
                 drain.cut_short("a second signal came")

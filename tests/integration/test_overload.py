@@ -23,14 +23,19 @@ CAPACITY = PROCESSES * THREADS / SERVICE_TIME  # 100 jobs/s
 SLA_SECONDS, PERCENTILE = 2.0, 95.0
 TRAFFIC_SECONDS = 12.0
 
+#: From 0 to twice the mean, evenly and well mixed. Of a hundred drawn at random the mean is off by 6 % one time in
+#: three, and so is the limit that is measured from them: for the next seconds, by chance, many jobs were late.
+SERVICE_TIMES = [SERVICE_TIME * 2 * (k + 0.5) / 8 for k in (3, 6, 0, 5, 2, 7, 1, 4)]
+
 APP = f"""
-import random, time
+import itertools, time
 import dramatiq, littleq
 littleq.setup()
+seconds = itertools.cycle({SERVICE_TIMES})
 
 @dramatiq.actor(queue_name="q", actor_name="work")
 def work():
-    time.sleep(random.uniform(0, {2 * SERVICE_TIME}))
+    time.sleep(next(seconds))
 """
 
 SETTINGS = f"""

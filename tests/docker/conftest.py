@@ -60,6 +60,7 @@ class Stack:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self.healthy_after = float("inf")  # from `up`, in seconds
         self.project = f"littleq-test-{os.getpid()}"
         self.exporter, self.prometheus = free_port(), free_port()
         ports = {"EXPORTER_PORT": str(self.exporter), "PROMETHEUS_PORT": str(self.prometheus)}
@@ -113,8 +114,8 @@ def stack(client: Any, image: Any) -> Iterator[Stack]:
         began = time.monotonic()
         made.compose("up", "--detach", "--no-build")
         made.wait_until_healthy("redis", "controller", "workers", "prometheus")
-        made.healthy_after = time.monotonic() - began  # type: ignore[attr-defined]
-        print(f"healthy after {made.healthy_after:.0f} s")  # type: ignore[attr-defined]
+        made.healthy_after = time.monotonic() - began
+        print(f"healthy after {made.healthy_after:.0f} s")
         yield made
     finally:
         logs = made.compose("logs", "--no-color")

@@ -46,7 +46,7 @@ def assert_audit_holds(stack: Stack) -> None:
 
 
 def test_it_is_healthy_in_under_a_minute_and_jobs_flow(stack: Stack) -> None:
-    assert stack.healthy_after < HEALTHY_SECONDS  # type: ignore[attr-defined]
+    assert stack.healthy_after < HEALTHY_SECONDS
     for queue in QUEUES:
         eventually(
             lambda queue=queue: total(stack, "sla_jobs_processed_total", status="done", queue=queue) > 5,

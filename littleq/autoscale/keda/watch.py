@@ -141,11 +141,6 @@ class Watch:
         self._hurry: Final = asyncio.Event()
         self._closed = False
 
-    @property
-    def watched(self) -> int:
-        """Streams that are open."""
-        return self._listeners.total()
-
     async def sight(self, queue: str) -> Sight:
         """The queue as it was half a second ago at the most."""
         if self._is_old(queue):

@@ -108,7 +108,7 @@ PROMISE = [
         "LittleQQueueNotServed",
         {OLDEST: "0+60x20", TARGET: "10x20", STARTED: "7x20", PAUSED: "0x20"},
         at="15m",
-        too_soon="2m",
+        too_soon="1m",
         value="15m 0s",
         quiet={
             "in time": {TARGET: "3600x20"},

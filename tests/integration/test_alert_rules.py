@@ -105,8 +105,13 @@ def story(case: Case, exporters: tuple[str, ...], what: str, series: dict[str, s
 
 
 def tell(folder: Path, step: str, stories: list[dict[str, Any]], *wanted: str) -> None:
-    rules = rules_file(folder, needed(*wanted))
-    told = {"rule_files": [str(rules)], "evaluation_interval": step, "tests": stories}
+    groups = [group for group in needed(*wanted) if group["rules"]]
+    told = {
+        "rule_files": [str(rules_file(folder, groups))],
+        "evaluation_interval": step,
+        "group_eval_order": [group["name"] for group in groups],  # else any order, each time another one
+        "tests": stories,
+    }
     path = folder / "stories.yml"
     path.write_text(json.dumps(told), encoding="utf-8")
     promtool("test", "rules", str(path))

@@ -10,7 +10,8 @@ from dramatiq.common import current_millis
 from dramatiq.errors import DecodeError
 
 from littleq import job
-from littleq.backends.redis.sending import Ids, encoded, ready_form
+from littleq.backends.forms import encoded, ready_form
+from littleq.backends.redis.sending import Ids
 
 #: Jobs of plain Dramatiq's delay queue that are adopted by one round trip.
 ADOPT_AT_ONCE = 100

@@ -23,10 +23,11 @@ from dramatiq.errors import DecodeError
 from dramatiq.logging import get_logger
 
 from littleq.backends.base import Sending
+from littleq.backends.forms import ready_form
+from littleq.backends.handling import Room, verdict
+from littleq.backends.outage import Outage
 from littleq.backends.redis.bell import Bell
-from littleq.backends.redis.handling import Room, verdict
-from littleq.backends.redis.outages import Outage, in_dramatiqs_words, wrong_keys
-from littleq.backends.redis.sending import ready_form
+from littleq.backends.redis.outages import explain, in_dramatiqs_words, wrong_keys
 from littleq.background import at_process_exit, not_at_process_exit
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class RedisConsumer(Consumer):
         self._cache: deque[tuple[str, Message[Any]]] = deque()
         self._bell = Bell(broker.bells, broker.wake_key(queue_name))
         keys = partial(wrong_keys, broker.client, broker.namespace, queue_name)
-        self._outage = Outage(self.logger, queue_name, keys)
+        self._outage = Outage(
+            self.logger, queue_name, partial(explain, queue_name=queue_name, wrong_keys=keys)
+        )
         self._compare_at = 0.0  # when to look whether the server thinks that we hold more than we do
         self._room = Room(self._desk.running, prefetch)
         self.answered_at = 0.0  # when the server did last (monotonic): for the worker's pulse
@@ -270,7 +273,7 @@ class DelayConsumer(Consumer):
         self.broker = broker
         self.queue_name = q_name(queue_name)
         self.timeout = timeout
-        self._outage = Outage(self.logger, queue_name, aloud=False)
+        self._outage = Outage(self.logger, queue_name, partial(explain, queue_name=queue_name), aloud=False)
 
     def __next__(self) -> None:
         pause = min(self.timeout / 1000, LONGEST_WAIT_SECONDS)

@@ -9,12 +9,13 @@ import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from dramatiq import Message
 
 from littleq import job
 from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
+from littleq.backends.letters import letter_of
 from littleq.backends.redis.letter_index import STEP, Bound, LetterIndex, Row, pages
 from littleq.backends.redis.scripts import lua
 from littleq.backends.redis.whereabouts import by_id, by_message_id
@@ -136,7 +137,8 @@ class RedisDeadLetters:
         stored, poison = pipe.execute()
         for (letter_id, died), data, deliveries in zip(page, stored, poison, strict=True):
             if data is not None:
-                yield _letter(queue, letter_id.decode(), died / 1000, data, deliveries)
+                often = None if deliveries is None else int(deliveries)
+                yield letter_of(queue, letter_id.decode(), died / 1000, data, often)
 
     def _groups(self, queue: str, keys: Sequence[str], bounds: tuple[Bound, Bound]) -> Iterator[Group]:
         low, high = bounds
@@ -176,40 +178,3 @@ def _milliseconds(at: float) -> int:
     (1700000000123, 1700000000124)
     """
     return math.ceil(round(at * 1000, 3))
-
-
-def _letter(queue: str, letter_id: str, died_at: float, data: bytes, deliveries: bytes | None) -> DeadLetter:
-    """A letter, whatever its data: kept and shown all the same, an undecodable job is somebody's job."""
-    death: job.Death
-    try:
-        message: Message[Any] = Message.decode(data)
-        death = _death(job.read(message.options).get("dead", {}))
-    except Exception as error:
-        message = Message(queue, "?", (), {}, {}, message_id=letter_id, message_timestamp=int(died_at * 1000))
-        death = {"reason": "undeliverable", "exception": type(error).__name__, "message": str(error)}
-    if deliveries is not None:
-        death = {"reason": "poison", "attempts": int(deliveries), "at": died_at}
-    return DeadLetter(
-        letter_id=letter_id,
-        queue=queue,
-        actor=_text(message.actor_name),
-        message_id=_text(message.message_id),
-        args=message.args,
-        kwargs=message.kwargs,
-        options=message.options,
-        died_at=died_at,
-        death=death,
-    )
-
-
-def _death(found: Mapping[str, Any]) -> job.Death:
-    """A record of a death, of the types that it should have: anybody can write to the server."""
-    texts = ("reason", "exception", "message", "traceback")
-    death = {key: _text(value) for key, value in found.items() if key in texts}
-    numbers = {key: found[key] for key in ("attempts", "at") if isinstance(found.get(key), (int, float))}
-    return cast("job.Death", death | numbers)
-
-
-def _text(value: Any) -> str:
-    """What can be printed and encoded: JSON may hold half a character."""
-    return str(value).encode(errors="replace").decode()

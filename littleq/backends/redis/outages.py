@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import random
+import logging
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import redis
 from dramatiq.errors import ConnectionClosed
 from redis.sentinel import MasterNotFoundError
-
-#: Pauses between two attempts while the server is away, in seconds: the first, and the longest.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
 
 #: "Not now", and what it means; the first that fits counts.
 _TRANSIENT: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -96,61 +92,23 @@ def in_dramatiqs_words() -> Iterator[None]:
         raise
 
 
-class Outage:
-    """Pauses that grow while a queue cannot be consumed, and one line in the log when that begins and when it ends.
+def explain(error: BaseException, queue_name: str, wrong_keys: Callable[[], str] = str) -> tuple[int, str]:
+    """What an operator reads of an outage, and at which level.
 
     Args:
         wrong_keys: tells which keys of the queue are of a wrong type, where the server says that one is.
-        aloud: whether to log; False where another consumer of the same queue does.
     """
-
-    def __init__(
-        self, logger: Any, queue_name: str, wrong_keys: Callable[[], str] = str, *, aloud: bool = True
-    ) -> None:
-        self._logger, self._queue_name, self._wrong_keys, self._aloud = logger, queue_name, wrong_keys, aloud
-        self._since: float | None = None
-        self._pause = FIRST_PAUSE_SECONDS
-
-    @property
-    def since(self) -> float | None:
-        """When it began (monotonic, s); None: there is none."""
-        return self._since
-
-    def goes_on(self, error: redis.RedisError, longest: float) -> None:
-        """Log the first error of an outage, and pause for `longest` seconds at most."""
-        if self._since is None:
-            self._since = time.monotonic()
-            if self._aloud:
-                self._log(error)
-        time.sleep(min(longest, self._pause * random.uniform(0.5, 1.0)))
-        self._pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pause)
-
-    def is_over(self) -> None:
-        if self._since is not None:
-            if self._aloud:
-                lasted = time.monotonic() - self._since
-                self._logger.warning("Queue %r: the server is back after %.1f s.", self._queue_name, lasted)
-            self._since, self._pause = None, FIRST_PAUSE_SECONDS
-
-    def _log(self, error: redis.RedisError) -> None:
-        meaning = _meaning(error)
-        if meaning is not None:
-            self._logger.warning(
-                "Queue %r: %s (%s: %s); trying again with growing pauses.",
-                *(self._queue_name, meaning, type(error).__name__, _in_short(error)),
-            )
-        elif _RIGHTS.match(str(error)):
-            self._logger.error(
-                "Queue %r cannot be consumed: this user of the server lacks a right (%s). docs/outages.md lists those "
-                "that it needs; trying again with growing pauses.",
-                *(self._queue_name, _in_short(error)),
-            )
-        else:
-            keys = self._wrong_keys() if str(error).startswith("WRONGTYPE") else ""
-            self._logger.error(
-                "Queue %r cannot be consumed: the server says %s. %s; trying again with growing pauses.",
-                *(self._queue_name, _in_short(error), keys or "Look at the keys of this queue"),
-            )
+    meaning, said = _meaning(error), _in_short(error)
+    if meaning is not None:
+        return logging.WARNING, f"Queue {queue_name!r}: {meaning} ({type(error).__name__}: {said})"
+    if _RIGHTS.match(str(error)):
+        return logging.ERROR, (
+            f"Queue {queue_name!r} cannot be consumed: this user of the server lacks a right ({said}). docs/outages.md "
+            "lists those that it needs"
+        )
+    keys = wrong_keys() if str(error).startswith("WRONGTYPE") else ""
+    advice = keys or "Look at the keys of this queue"
+    return logging.ERROR, f"Queue {queue_name!r} cannot be consumed: the server says {said}. {advice}"
 
 
 def _in_short(error: BaseException) -> str:

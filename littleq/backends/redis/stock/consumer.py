@@ -24,7 +24,7 @@ from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from littleq import job
-from littleq.backends.redis.handling import Room, verdict
+from littleq.backends.handling import Room, verdict
 from littleq.backends.redis.outages import in_dramatiqs_words, is_transient
 from littleq.backends.redis.scripts import lua
 

@@ -1,4 +1,4 @@
-"""What our consumer and the one that goes before Dramatiq's have in common."""
+"""What consumers of all brokers have in common: what an ack means, and how to wait for room."""
 
 from __future__ import annotations
 

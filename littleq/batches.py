@@ -1,9 +1,9 @@
 """Many messages at once: `send_many`, and Dramatiq's groups.
 
-On a broker that holds the bound of a queue itself a batch is one round trip, and so is a group: its members are
-collected while `group.run` sends them, and go in together or not at all. Elsewhere messages go one by one, and a
-group is judged as a whole before its first member is sent (`group.run` sets up its completion barrier first: a
-refusal midway would leave half a group).
+A broker that takes many at once gets them so. On one that holds the bound of a queue itself a group is one round
+trip, too: its members are collected while `group.run` sends them, and go in together or not at all. Elsewhere a group
+is judged as a whole before its first member is sent (`group.run` sets up its completion barrier first: a refusal
+midway would leave half a group).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dramatiq import Broker, Message
 
     from littleq.backends.base import SendsMany
-    from littleq.middleware.admission import Ticket
+    from littleq.middleware.admission import AdmissionControl, Ticket
     from littleq.policies.admission import Outcome
 
 
@@ -49,7 +49,7 @@ class Sent(NamedTuple):
 def send_many(
     messages: Iterable[Message[Any]], *, delay: int | None = None, broker: Broker | None = None
 ) -> list[Sent]:
-    """Send messages, on LittleQ's RedisBroker 500 with each round trip.
+    """Send messages, on LittleQ's brokers many with each round trip (docs/brokers.md says how many).
 
     Args:
         messages: as `actor.message(…)` builds them; for any queues.
@@ -68,7 +68,8 @@ def send_many(
     gate: Gate | None = getattr(broker, "littleq_gate", None)
     if gate is None:
         raise ConfigurationError("send_many needs the stack: call littleq.install(broker) first.")
-    if gate.backend.bounded and passage.current.get().errand == "send" and passage.is_refusable():
+    takes_many = hasattr(broker, "enqueue_many")
+    if takes_many and passage.current.get().errand == "send" and passage.is_refusable():
         return _send_batch(gate, list(messages), delay)
     return [_send_one(gate, message, delay) for message in messages]
 
@@ -83,27 +84,20 @@ def _send_one(gate: Gate, message: Message[Any], delay: int | None) -> Sent:
 
 def _send_batch(gate: Gate, messages: list[Message[Any]], delay: int | None) -> list[Sent]:
     admission, found = gate.admission, [Sent(message, "shed") for message in messages]
-    judged: dict[Any, Ticket] = {}
-
-    def ticket(message: Message[Any]) -> Ticket:
-        """Messages that differ in nothing that counts share a ticket."""
-        options = message.options
-        what = (message.queue_name, message.actor_name, options.get("criticality"), "scheduled_at" in options)
-        if what not in judged:
-            # Each deferred job has a turn of its own, which is known only when the ones before it are.
-            judged[what] = admission.admit(gate.broker, message, delay)._replace(overflow_delay=None)
-        return judged[what]
-
-    waiting = [(at, message, ticket(message)) for at, message in enumerate(messages)]
+    waiting: list[tuple[int, Message[Any], Ticket]] = []
+    with _released_on_failure(admission, waiting):
+        waiting.extend(_judged_each(gate, messages, delay, found))
     while waiting:
         refused = []
         entered: Counter[Ticket] = Counter()
-        receipts = _enqueue_many(gate, [(m, ticket, delay) for _, m, ticket in waiting], whole=False)
+        with _released_on_failure(admission, waiting):
+            receipts = _enqueue_many(gate, [(m, ticket, delay) for _, m, ticket in waiting], whole=False)
         for (at, message, its), receipt in zip(waiting, receipts, strict=True):
             if receipt.outcome != "full":
                 entered[its] += 1
                 found[at] = Sent(receipt.message, its.outcome)
                 continue
+            admission.settle(its, entered=False)
             try:
                 refused.append((at, message, admission.overflow(its, receipt.depth)))
             except Overloaded as error:
@@ -112,6 +106,48 @@ def _send_batch(gate: Gate, messages: list[Message[Any]], delay: int | None) -> 
             admission.settle(its._replace(jobs=jobs), entered=True)
         waiting = refused
     return found
+
+
+@contextmanager
+def _released_on_failure(
+    admission: AdmissionControl, waiting: list[tuple[int, Message[Any], Ticket]]
+) -> Iterator[None]:
+    """Give back the room that was taken for what will not be sent."""
+    try:
+        yield
+    except BaseException:
+        for _, _, ticket in waiting:
+            admission.settle(ticket, entered=False)
+        raise
+
+
+def _judged_each(
+    gate: Gate, messages: list[Message[Any]], delay: int | None, found: list[Sent]
+) -> Iterator[tuple[int, Message[Any], Ticket]]:
+    """Place, message and ticket of those that may be sent; of the others, why not, in `found`.
+
+    Where the broker holds the bound, messages that differ in nothing that counts share a ticket; elsewhere each takes
+    its own room on the depth meter.
+    """
+    judged: dict[Any, Ticket] = {}
+    for at, message in enumerate(messages):
+        options = message.options
+        what: Any = (
+            message.queue_name,
+            message.actor_name,
+            options.get("criticality"),
+            "scheduled_at" in options,
+        )
+        if not gate.backend.bounded:
+            what = at
+        try:
+            if what not in judged:
+                # Each deferred job has a turn of its own, which is known only when the ones before it are.
+                judged[what] = gate.admission.admit(gate.broker, message, delay)._replace(overflow_delay=None)
+        except Overloaded as error:
+            found[at] = Sent(message, "shed", error)
+        else:
+            yield at, message, judged[what]
 
 
 def _enqueue_many(

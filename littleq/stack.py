@@ -16,7 +16,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Retries
 
 from littleq.backends import backend_for, build_broker
-from littleq.backends.redis.urls import is_at, sibling
+from littleq.backends.redis.urls import sibling
 from littleq.batches import judge_groups_whole, keep_results_findable
 from littleq.clock import SYSTEM_CLOCK, Clock
 from littleq.config.sources import load_config
@@ -59,10 +59,10 @@ def install(
     counted.
 
     Args:
-        broker: a RedisBroker or StubBroker, or a subclass of one.
+        broker: one of LittleQ's (`littleq.backends`), Dramatiq's RedisBroker or StubBroker, or a subclass of one.
         config: default: what `load_config` finds.
-        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server, for a StubBroker
-            in memory.
+        ledger: default: at `config.ledger_url` if that is set, else on the broker's own server where that is a Redis
+            or Valkey, else in the memory of this process.
         clock: for tests.
 
     Returns:
@@ -91,8 +91,8 @@ def install(
         admission,
         concurrency,
         Draining(),
-        Presence(recorder=recorder, forks=_forks(broker, config), clock=clock),
-        Pulse(ask=_ask(broker)),
+        Presence(recorder=recorder, forks=_forks(broker, backend, config), clock=clock),
+        Pulse(ask=backend.ping),
         SLATimer(config=config, recorder=recorder, clock=clock),
     ):
         broker.add_middleware(middleware)
@@ -137,28 +137,18 @@ def _open_ledger(broker: Broker, config: Config) -> Ledger:
     return MemoryLedger()
 
 
-def _forks(broker: Broker, config: Config) -> list[Callable[[], int]]:
+def _forks(broker: Broker, backend: Backend, config: Config) -> list[Callable[[], int]]:
     """The exporter, where it would find this broker.
 
     It runs in a fork of Dramatiq's main process, which never imports the app: what was configured in Python
     it does not know.
     """
-    if not config.exporter_enabled or not isinstance(broker, RedisBroker):
+    if not config.exporter_enabled or backend.ping is None:
         return []
     found = load_config()
-    if (found.ledger_url, found.namespace) == (config.ledger_url, broker.namespace) and is_at(
-        broker.client, found.url
-    ):
-        return [run_as_fork]
-    return []
-
-
-def _ask(broker: Broker) -> Callable[[], object] | None:
-    """How a worker asks a broker that it has not heard of for a moment: with timeouts, which a client may lack."""
-    if not isinstance(broker, RedisBroker):
-        return None
-    timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
-    return sibling(broker.client, **timeouts).ping
+    namespace = getattr(broker, "namespace", config.namespace)
+    same_ledger = (found.ledger_url, found.namespace) == (config.ledger_url, namespace)
+    return [run_as_fork] if same_ledger and backend.serves(found.url) else []
 
 
 def _depth(backend: Backend, config: Config, clock: Clock) -> DepthMeter | None:

@@ -43,7 +43,7 @@ class Ticket(NamedTuple):
         criticality: what it was judged as.
         jobs: how many are judged together.
         reserved: whether room for them is reserved on the depth meter.
-        bound: most jobs that the broker may let the queue hold with them; None: it need not look.
+        bound: most jobs that the queue may hold with them, for a broker that looks; None: it must let them in.
         overflow_delay: ms by which the broker delays a job that would pass the bound; None: it refuses it.
         refusal: why the queue that was sent to did not take them, where they are diverted.
     """
@@ -138,8 +138,8 @@ class AdmissionControl(Middleware):
             if self.depth is None:
                 return self._bounded(queue, ticket)
             decision = self._judge(self.depth, queue, criticality, jobs)
-            if decision.admitted:
-                return ticket._replace(reserved=True)
+            if decision.admitted:  # a broker with a bound of its own is told, too: a sample may be old
+                return ticket._replace(reserved=True, bound=decision.limit)
             return self._overloaded(queue, decision, ticket)
         except Overloaded:
             raise
@@ -165,7 +165,9 @@ class AdmissionControl(Middleware):
         )
         if decision.admitted:  # the limit was raised at this very moment
             decision = decision._replace(admitted=False, retry_after=policy.MIN_RETRY_AFTER_SECONDS)
-        return self._overloaded(queue, decision, ticket._replace(bound=None, overflow_delay=None))
+        return self._overloaded(
+            queue, decision, ticket._replace(bound=None, overflow_delay=None, reserved=False)
+        )
 
     def deferred(self, ticket: Ticket) -> Ticket:
         """The broker has delayed the job, by the ticket's `overflow_delay`."""
@@ -226,8 +228,9 @@ class AdmissionControl(Middleware):
                 return diverted
             if self.depth is None:
                 return self._bounded(target, diverted)
-            if self._judge(self.depth, target, asked.criticality, asked.jobs).admitted:
-                return diverted._replace(reserved=True)
+            found = self._judge(self.depth, target, asked.criticality, asked.jobs)
+            if found.admitted:
+                return diverted._replace(reserved=True, bound=found.limit)
         raise self._shed(asked, decision)
 
     def _shed(self, asked: Ticket, decision: policy.AdmissionDecision) -> Overloaded:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, runtime_checkable
 
+from littleq.backends.capabilities import Capabilities
 from littleq.job import Death
 
 if TYPE_CHECKING:
@@ -142,6 +143,23 @@ class SendsMany(Protocol):
         ...
 
 
+@runtime_checkable
+class LetsGo(Protocol):
+    """A consumer of ours: it can be told to take no more, and to give back what it holds."""
+
+    def fetch_no_more(self) -> None:
+        """Hand out nothing from this instant. Takes no lock: a signal handler calls it."""
+        ...
+
+    def hand_back(self) -> None:
+        """Give back all that this consumer holds, running jobs too: the process ends next.
+
+        Raises:
+            Exception: the server does not take it; what is held comes back when the process has ended.
+        """
+        ...
+
+
 class Schedule(Protocol):
     """The delayed jobs of a broker that keeps them on its server."""
 
@@ -258,12 +276,17 @@ class Backend:
     """A broker, as the rest of LittleQ sees it.
 
     Attributes:
+        capabilities: what can be expected of it.
         exact_depth: the depth can be read in memory at each send; elsewhere it is sampled.
         is_transient: whether an exception of the broker's client means "not now" rather than "never".
         extend: prepare the broker for the stack: exact accounts, what its own consumers lack. Called once,
         by `install`.
         bounded: the broker holds the bound of a queue itself, in the step that enqueues: nothing is sampled.
         schedule, controls: None where the broker has none.
+        ping: asks the server for a sign of life, within two seconds, and raises where it gives none; None: there is no
+            server.
+        serves: whether a URL is that of the broker's server.
+        most_workers: how many worker processes can take jobs of a queue at a time; None: any number.
     """
 
     name: str
@@ -272,6 +295,10 @@ class Backend:
     exact_depth: bool
     is_transient: Callable[[BaseException], bool]
     extend: Callable[[Config], None]
+    capabilities: Capabilities
     bounded: bool = False
     schedule: Schedule | None = None
     controls: Controls | None = None
+    ping: Callable[[], object] | None = None
+    serves: Callable[[str], bool] = lambda _url: False
+    most_workers: Callable[[str], int | None] = lambda _queue: None

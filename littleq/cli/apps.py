@@ -105,11 +105,12 @@ def _attribute(module: Any, value: str, path: str) -> Any:
 
 def _check_server(broker: Broker, module: str, url: str | None) -> None:
     """A module that builds its own broker ignores LITTLEQ_URL: say so rather than use another server."""
-    from dramatiq.brokers.redis import RedisBroker
+    from littleq.backends import backend_for
 
-    from littleq.backends.redis.urls import is_at
-
-    if url is None or not isinstance(broker, RedisBroker) or is_at(broker.client, url):
+    if url is None:
+        return
+    backend = backend_for(broker)
+    if backend.ping is None or backend.serves(url):
         return
     raise click.UsageError(
         f"--redis asks for {redact_url(url)}, but the module {module!r} connects to another server or database by "

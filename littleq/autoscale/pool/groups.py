@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dramatiq.brokers.redis import RedisBroker
-
 from littleq.autoscale.pool.child import Work
 from littleq.autoscale.pool.processes import Part
 from littleq.autoscale.pool.supervisor import Group
-from littleq.backends.redis.urls import is_at
+from littleq.backends import backend_for
 from littleq.redaction import redact_url
 from littleq.server import exporter
 
@@ -27,7 +25,8 @@ def server_problem(broker: Broker, config: Config) -> str | None:
     """Why no other process could decide for this app, or work for it, in one sentence; None: nothing is wrong."""
     if config.url.startswith("stub:"):
         return "A queue at stub:// lives in one process, and others shall work for it: name a server with --redis."
-    if isinstance(broker, RedisBroker) and not is_at(broker.client, config.url):
+    backend = backend_for(broker)
+    if backend.ping is not None and not backend.serves(config.url):
         return (
             f"The app's broker is at another server than its configuration says ({redact_url(config.url)}), where "
             "the controller would look: set LITTLEQ_URL, or url in littleq.toml, to the broker's."

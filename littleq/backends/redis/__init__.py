@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 from littleq.backends.base import Backend
 from littleq.backends.redis import stock
 from littleq.backends.redis.broker import RedisBroker
+from littleq.backends.redis.capabilities import OURS, STOCK
 from littleq.backends.redis.dead_letters import RedisDeadLetters
 from littleq.backends.redis.inspector import RedisInspector
 from littleq.backends.redis.outages import is_transient
 from littleq.backends.redis.schedule import RedisSchedule
-from littleq.backends.redis.urls import SCHEMES
+from littleq.backends.redis.urls import SCHEMES, is_at, sibling
 
 if TYPE_CHECKING:
     from dramatiq.brokers.redis import RedisBroker as DramatiqRedisBroker
 
     from littleq.config import Config
+
+#: A server that does not answer a ping within this is away, in seconds: a client of the app's may have no timeout.
+PING_SECONDS = 2.0
 
 __all__ = ["SCHEMES", "RedisBroker", "build_redis_broker", "redis_backend"]
 
@@ -33,15 +37,19 @@ def build_redis_broker(config: Config) -> RedisBroker:
 
 def redis_backend(broker: DramatiqRedisBroker) -> Backend:
     """The backend of a RedisBroker, ours or Dramatiq's."""
-    is_ours = isinstance(broker, RedisBroker)
+    ours = broker if isinstance(broker, RedisBroker) else None
+    timeouts = {"socket_timeout": PING_SECONDS, "socket_connect_timeout": PING_SECONDS}
     return Backend(
         name="redis",
         inspector=RedisInspector(broker),
         dead_letters=RedisDeadLetters(broker),
         exact_depth=False,
         is_transient=is_transient,
-        extend=broker.configure if isinstance(broker, RedisBroker) else partial(stock.extend, broker),
-        bounded=is_ours,
-        schedule=RedisSchedule(broker) if isinstance(broker, RedisBroker) else None,
-        controls=broker if isinstance(broker, RedisBroker) else None,
+        extend=partial(stock.extend, broker) if ours is None else ours.configure,
+        capabilities=STOCK if ours is None else OURS,
+        bounded=ours is not None,
+        schedule=None if ours is None else RedisSchedule(ours),
+        controls=ours,
+        ping=sibling(broker.client, **timeouts).ping,
+        serves=partial(is_at, broker.client),
     )

@@ -177,6 +177,8 @@ def is_at(client: redis.Redis, url: str) -> bool:
     ours = client.connection_pool.connection_kwargs
     if scheme == "embedded":
         return bool(ours.get("data_dir", ...) == parse_embedded_url(url))
+    if scheme not in SCHEMES:
+        return False
     pool, other = client.connection_pool, redis_client(url).connection_pool
     if isinstance(pool, SentinelConnectionPool) and isinstance(other, SentinelConnectionPool):
         service, db, sentinels = sentinel_place(pool)

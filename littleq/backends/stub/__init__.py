@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from littleq.backends.base import Backend
 from littleq.backends.stub.accounts import StubAccounts
+from littleq.backends.stub.capabilities import CAPABILITIES
 from littleq.backends.stub.dead_letters import StubDeadLetters
 from littleq.backends.stub.inspector import StubInspector
 
@@ -27,4 +28,5 @@ def stub_backend(broker: StubBroker) -> Backend:
         exact_depth=True,
         is_transient=lambda _error: False,
         extend=lambda _config: accounts.keep(broker),
+        capabilities=CAPABILITIES,
     )

@@ -33,6 +33,7 @@ from littleq.middleware import (
     DeadLetters,
     Draining,
     ExponentialRetries,
+    Poison,
     Presence,
     Pulse,
     SLATimer,
@@ -86,8 +87,10 @@ def install(
         config=config, recorder=recorder, depth=_depth(backend, config, clock), clock=clock
     )
     _replace_retries(broker, backend, config, recorder, clock)
+    counts_deaths = backend.capabilities.poison.value == "broker"
     for middleware in (
         DeadLetters(recorder=recorder, clock=clock),
+        *([] if counts_deaths else [Poison(config=config, ledger=ledger, recorder=recorder)]),
         admission,
         concurrency,
         Draining(),

@@ -5,6 +5,7 @@
     … the app's own middlewares …
     ExponentialRetries   where Dramatiq's Retries stood
     DeadLetters          stamps why a job died, just before it is rejected
+    Poison               stops a job that kills its workers, on brokers that do not count deaths themselves
     AdmissionControl     judges first sends (called by the gate around `broker.enqueue`)
     Concurrency          bounds what a process holds of a queue
     Draining             stops a worker without a job more, and loses none
@@ -18,6 +19,7 @@ from littleq.middleware.concurrency import Concurrency
 from littleq.middleware.dead_letters import DeadLetters
 from littleq.middleware.draining import Draining
 from littleq.middleware.overloaded import Overloaded
+from littleq.middleware.poison import Poison
 from littleq.middleware.presence import Presence
 from littleq.middleware.pulse import Pulse
 from littleq.middleware.retries import ExponentialRetries
@@ -30,6 +32,7 @@ __all__ = [
     "Draining",
     "ExponentialRetries",
     "Overloaded",
+    "Poison",
     "Presence",
     "Pulse",
     "SLATimer",

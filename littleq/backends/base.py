@@ -145,7 +145,13 @@ class SendsMany(Protocol):
 
 @runtime_checkable
 class LetsGo(Protocol):
-    """A consumer of ours: it can be told to take no more, and to give back what it holds."""
+    """A consumer that can be told to take no more, and to give back what it holds.
+
+    Attributes:
+        takes_acks_when_closed: its thread may end while jobs of its run.
+    """
+
+    takes_acks_when_closed: bool
 
     def fetch_no_more(self) -> None:
         """Hand out nothing from this instant. Takes no lock: a signal handler calls it."""

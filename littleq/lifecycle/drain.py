@@ -8,9 +8,9 @@ the last of them has. As long as the grace period jobs wait then that any other 
     (grace)    running jobs finish; each ack is sent at once
     hand_back  what still runs goes back to the head, uncharged: its end is nobody's fault
 
-On LittleQ's RedisBroker, whose consumers take acks after they have been closed and whose signs of life come from
-another process. A stock RedisBroker's consumers must live on, for the polls of the delay queues are the signs of life;
-those of the others fetch nothing more, and what goes back goes to the tail. Elsewhere a worker stops as Dramatiq does.
+So it is where the broker's consumers can let go (`littleq.backends.base.LetsGo`). Those that take acks after they have
+been closed are closed at once; others live on until the last job has ended, for acks, heartbeats and leases pass
+through them. Where none can, as in tests in memory, a worker stops as Dramatiq does.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
-from dramatiq.brokers.redis import RedisBroker as StockBroker
-from dramatiq.common import join_all, q_name
+from dramatiq.common import join_all
 from dramatiq.errors import BrokerConnectionError
 
-from littleq.backends.redis.broker import RedisBroker
+from littleq.backends.base import LetsGo
 from littleq.health import pulse
 from littleq.health.pulse import State
 from littleq.lifecycle.endings import CUT_SHORT, say_why
@@ -36,6 +36,7 @@ from littleq.lifecycle.endings import CUT_SHORT, say_why
 if TYPE_CHECKING:
     from dramatiq import Worker
     from dramatiq.broker import MessageProxy
+    from dramatiq.worker import ConsumerThread
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,17 @@ logger = logging.getLogger(__name__)
 CONSUMER_MS = 2500
 #: How long the broker may take to take back what is left, in seconds; after that the watcher does it.
 HAND_BACK_SECONDS = 2.0
-#: A name that no job has: "it is known what ran, and none of what was held did".
-NOBODY = "-"
+#: How long a consumer that lives on may take to hand over what it was about to, in seconds.
+HAND_OVER_SECONDS = 0.05
+
+
+@runtime_checkable
+class Acquits(Protocol):
+    """A middleware that charges running jobs with the death of their process."""
+
+    def acquit(self) -> None:
+        """This process is about to end by no fault of its jobs."""
+        ...
 
 
 def in_words(jobs: int) -> str:
@@ -65,7 +75,6 @@ class Drain:
 
     def __init__(self, worker: Worker) -> None:
         self._worker, self._broker = worker, worker.broker
-        self._is_ours = isinstance(self._broker, RedisBroker)
         self._lock = threading.Lock()
         self._is_done = False
         self.given_back = 0
@@ -86,47 +95,43 @@ class Drain:
         known = pulse.current()
         if known is not None and known.state is not State.STOPPING:
             known.enter(State.STOPPING)
-        if not isinstance(self._broker, StockBroker):
+        letting_go = self._letting_go()
+        if not letting_go:
             return
-        for thread in tuple(self._worker.workers):
-            thread.stop()
-        for queue, consumer in tuple(self._worker.consumers.items()):
-            if self._is_ours:
-                consumer.stop()
-            taker: Any = consumer.consumer
-            if hasattr(taker, "prefetch") and (self._is_ours or queue == q_name(queue)):
-                taker.prefetch = 0  # what is given back must not be fetched again on the way out
+        for worker_thread in tuple(self._worker.workers):
+            worker_thread.stop()
+        for thread, consumer in letting_go:
+            if consumer.takes_acks_when_closed:
+                thread.stop()
+            consumer.fetch_no_more()  # what is given back must not be fetched again on the way out
 
     def let_go(self) -> None:
         """Give back what has not begun."""
         with self._lock:
-            if self._is_done or not isinstance(self._broker, StockBroker):
+            letting_go = self._letting_go()
+            if self._is_done or not letting_go:
                 return
             self.begin()
             self._give_back()
-            if self._is_ours:
-                consumers = self._worker.consumers.values()
-                join_all(consumers, CONSUMER_MS)
-                self._give_back()  # what a consumer handed over before it saw that it was to stop
-                for consumer in consumers:
-                    if not consumer.is_alive():
-                        consumer.close()  # and from now on each ack is sent at once
+            closing = [thread for thread, consumer in letting_go if consumer.takes_acks_when_closed]
+            if closing:
+                join_all(closing, CONSUMER_MS)
+            else:
+                time.sleep(HAND_OVER_SECONDS)
+            self._give_back()  # what a consumer handed over before it saw that it was to stop
+            for thread in closing:
+                if not thread.is_alive():
+                    thread.close()  # and from now on each ack is sent at once
             self._is_done = True
 
     def hand_back(self) -> None:
         """Have the broker take back all that this process holds. What still runs here must not go on for long.
 
         Raises:
-            redis.RedisError: it does not; what is held comes back when the process has ended.
+            Exception: it does not; what is held comes back when the process has ended.
         """
-        broker = self._broker
-        if isinstance(broker, RedisBroker):
-            broker.bury(broker.broker_id, [NOBODY])
-        elif isinstance(broker, StockBroker):
-            for queue, consumer in self._worker.consumers.items():
-                held: set[str] = getattr(consumer.consumer, "held", set())
-                if held:
-                    broker.do_requeue(queue, *held)
+        for _, consumer in self._letting_go():
+            consumer.hand_back()
 
     def cut_short(self, why: str) -> NoReturn:
         """End this process now. What it holds goes back, and no job is charged for it.
@@ -134,8 +139,9 @@ class Drain:
         Args:
             why: the end of a sentence that begins with "… jobs were handed back, for".
         """
-        if isinstance(self._broker, RedisBroker):
-            self._broker.running.acquit()  # first: from now on no end of ours charges anybody
+        for middleware in self._broker.middleware:
+            if isinstance(middleware, Acquits):
+                middleware.acquit()  # first: from now on no end of ours charges anybody
         left = self.running
         # On a thread: the one that was interrupted for this may hold a lock of the client's.
         thread = threading.Thread(target=self._try_to_hand_back, name="littleq-hand-back", daemon=True)
@@ -147,6 +153,14 @@ class Drain:
         pulse.end()
         logging.shutdown()
         os._exit(CUT_SHORT)
+
+    def _letting_go(self) -> list[tuple[ConsumerThread, LetsGo]]:
+        found: list[tuple[ConsumerThread, LetsGo]] = []
+        for thread in tuple(self._worker.consumers.values()):
+            consumer: object = thread.consumer
+            if isinstance(consumer, LetsGo):
+                found.append((thread, consumer))
+        return found
 
     def _try_to_hand_back(self) -> None:
         with suppress(Exception):  # the broker is away: whoever notices our end brings the jobs back

@@ -38,10 +38,14 @@ LONGEST_WAIT_SECONDS = 1.0
 #: How often a consumer compares what it holds with what the server thinks, in seconds: a request that the network
 #: delivered late may have fetched jobs for nobody.
 LIMBO_SECONDS = 5.0
+#: A name that no job has: "it is known what ran, and none of what was held did".
+NOBODY = "-"
 
 
 class RedisConsumer(Consumer):
     """See the module. Made by `RedisBroker.consume`."""
+
+    takes_acks_when_closed = True  # signs of life come from another process
 
     def __init__(self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         self.logger = get_logger(__name__, type(self))
@@ -130,6 +134,13 @@ class RedisConsumer(Consumer):
             self.broker.give_back(self.queue_name, "bye", unseen)
         except redis.RedisError as error:
             self.logger.warning("Queue %r: jobs stay with a closed consumer: %s", self.queue_name, error)
+
+    def fetch_no_more(self) -> None:
+        self.prefetch = 0
+
+    def hand_back(self) -> None:
+        """Of all queues of this process at once."""
+        self.broker.bury(self.broker.broker_id, [NOBODY])
 
     # Fetching. Called by the consumer thread.
 
@@ -284,6 +295,13 @@ class DelayConsumer(Consumer):
                 time.sleep(pause)
         except redis.RedisError as error:
             self._outage.goes_on(error, longest=pause)
+
+    takes_acks_when_closed = True
+
+    def fetch_no_more(self) -> None:
+        """It hands out nothing anyway."""
+
+    hand_back = fetch_no_more
 
     # No job of ours is held on behalf of a delay queue.
 

@@ -84,3 +84,6 @@ class _WriteDown(Middleware):
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         self._running.began(message)
+
+    def acquit(self) -> None:
+        self._running.acquit()

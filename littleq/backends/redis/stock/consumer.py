@@ -54,6 +54,8 @@ def accounting(consumer_class: type[Any]) -> type[Any]:
 class _Accounting(_DramatiqConsumer):
     """See the module."""
 
+    takes_acks_when_closed = False  # the polls of the delay queues are the signs of life
+
     def __init__(
         self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int, holdings: Holdings
     ) -> None:
@@ -93,6 +95,15 @@ class _Accounting(_DramatiqConsumer):
         for message in messages:
             self.held.discard(message.options["redis_message_id"])
             self._free(message)
+
+    def fetch_no_more(self) -> None:
+        if self._promote is None:
+            self.prefetch = 0
+
+    def hand_back(self) -> None:
+        """To the tail: Dramatiq's scripts know no other place."""
+        if self.held:
+            self.broker.do_requeue(self.queue_name, *self.held)
 
     def close(self) -> None:
         """What was fetched and not handed out goes back now, not when this worker's heartbeat has run out."""

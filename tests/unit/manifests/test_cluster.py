@@ -180,7 +180,6 @@ def test_rules_and_dashboard_are_those_of_littleq_monitoring() -> None:
     import json
 
     from littleq.monitoring.dashboard import dashboard
-
     from littleq.monitoring.rules import rule_groups
 
     documents = objects("monitoring")

@@ -13,8 +13,8 @@ IMAGE_EXTRAS := cli server keda kubernetes
 demo: $(READY)  ## little more than a minute: a real trace, once on an elastic pool of real workers and once on a fixed one
 	$(BIN)/python -m examples.demo
 
-test: $(READY)
-	$(BIN)/python -m pytest
+test: $(READY)  ## two files at a time: most of them wait for servers and processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-docker: $(READY)  ## the image and compose.yaml on a Docker engine: the one that runs, else one of its own (as root)
 	$(BIN)/python -m pytest tests/docker -m docker

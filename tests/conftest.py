@@ -29,7 +29,12 @@ def unavailable(reason: str) -> NoReturn:
 
 
 #: Below the range from which the system takes the ports of outgoing connections: one of those may be taken at any time.
-PORTS = range(15_000, 32_000)
+#: Each of several test processes has its own.
+PORTS = range(
+    15_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+    32_000,
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
 _given: set[int] = set()
 
 

@@ -48,6 +48,7 @@ class Poison(Middleware):
             self.logger.warning("Message %r may be poison, and cannot be counted: %s", message_id, error)
             self.recorder.error("poison", queue)
             return
+        self._running.add((queue, message_id))  # until it is acked, or is a dead letter
         # Its first start is not on record. It may have been none: then once more is the benefit of the doubt.
         if starts >= max(2, self.config.queue(queue).max_deliveries):
             self.logger.error(
@@ -56,9 +57,7 @@ class Poison(Middleware):
             )
             job.note(message, death="poison", attempts=starts)
             message.fail()
-            self._forget(queue, message_id)
             raise SkipMessage(f"message {message_id!r} is poison")
-        self._running.add((queue, message_id))
 
     def after_ack(self, broker: Broker, message: MessageProxy) -> None:
         key = (message.queue_name, message.message_id)

@@ -5,6 +5,9 @@ READY := .venv/.ready
 BENCH := .venv/bench
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' littleq/__init__.py)
 
+# What `make demo` and `make bench` run on: redis, rabbitmq, sqs or kafka.
+BROKER ?= redis
+
 # What the image can do; docker/app.in adds what its reference app needs.
 IMAGE_EXTRAS := cli server keda kubernetes
 
@@ -30,8 +33,8 @@ check: $(READY)  ## what CI runs besides the tests
 	$(BIN)/python -m pytest --doctest-modules littleq --ignore=littleq/middleware -p no:cacheprovider
 	$(BIN)/python -m pytest tests/packaging -m packaging
 
-bench: $(BENCH)/.ready  ## the full stack in turn with plain Dramatiq, and with four others, on one server; options: ARGS=--quick
-	$(BENCH)/bin/python -m benchmarks $(ARGS)
+bench: $(BENCH)/.ready  ## the full stack in turn with plain Dramatiq, and with four others, on one server; options: BROKER=rabbitmq ARGS=--quick
+	$(BENCH)/bin/python -m benchmarks --broker $(BROKER) $(ARGS)
 
 image:  ## littleq:<version>, with the reference app
 	docker build --build-arg VERSION=$(VERSION) --tag littleq:$(VERSION) .

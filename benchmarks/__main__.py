@@ -1,6 +1,6 @@
 """Runs the measurements, prints their tables and writes `latest.json`.
 
-python -m benchmarks [--quick] [--only NAME…] [--readme FILE]
+python -m benchmarks [--broker redis|rabbitmq|sqs|kafka] [--quick] [--only NAME…] [--readme FILE]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.brokers import BROKERS, serving
 from benchmarks.measures import QUICK, Size
 from benchmarks.measures.delays import due, pickup
 from benchmarks.measures.load import load
@@ -26,10 +27,9 @@ from benchmarks.measures.recovery import recovery
 from benchmarks.measures.scripts import scripts
 from benchmarks.measures.throughput import bulk, enqueue, enqueue8, process
 from benchmarks.report import Outcome, circumstances
-from benchmarks.server import Server, running_server
 
-LATEST = Path(__file__).with_name("latest.json")
-MEASURES: dict[str, Callable[[Server, Size], Outcome]] = {
+FOLDER = Path(__file__).parent
+MEASURES: dict[str, Callable[[Any, Size], Outcome]] = {
     "enqueue": enqueue,
     "enqueue8": enqueue8,
     "bulk": bulk,
@@ -41,27 +41,33 @@ MEASURES: dict[str, Callable[[Server, Size], Outcome]] = {
     "scripts": scripts,
     "others": others,
 }
+#: What is measured on brokers other than Redis; the rest is about Redis, or about others on it.
+EVERYWHERE = ("enqueue", "enqueue8", "bulk", "process", "pickup", "due")
 
 
-def run(names: Sequence[str], size: Size, console: Console) -> tuple[dict[str, Any], list[str]]:
-    """All figures, and the tables as Markdown. A measurement that fails leaves the others be."""
+def run(broker: str, names: Sequence[str], size: Size, console: Console) -> tuple[dict[str, Any], list[str]]:
+    """All figures, and the tables as Markdown. A measurement that fails leaves the others be.
+
+    Each has a server of its own: what one has sent and left is not in the next one's way.
+    """
     texts: list[str] = []
-    with running_server() as server:
-        figures = circumstances(server.version)
-        for name in names:
-            started = time.monotonic()
-            try:
+    figures: dict[str, Any] = {}
+    for name in names:
+        started = time.monotonic()
+        try:
+            with serving(broker) as server:
+                figures = figures or circumstances(server.version)
                 outcome = MEASURES[name](server, size)
-            except Exception as error:
-                figures.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
-                traceback.print_exc()
-                continue
-            figures |= outcome.figures
-            for table in outcome.tables:
-                console.print(table.title, style="bold")
-                console.print(table.for_terminal())
-                texts.append(table.for_readme())
-            console.print(f"{name}: {time.monotonic() - started:.0f} s", style="dim")
+        except Exception as error:
+            figures.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+            continue
+        figures |= outcome.figures
+        for table in outcome.tables:
+            console.print(table.title, style="bold")
+            console.print(table.for_terminal())
+            texts.append(table.for_readme())
+        console.print(f"{name}: {time.monotonic() - started:.0f} s", style="dim")
     return figures, texts
 
 
@@ -72,12 +78,18 @@ def main() -> int:
         "--only", nargs="+", choices=MEASURES, metavar="NAME", help=f"of: {', '.join(MEASURES)}"
     )
     parser.add_argument("--readme", type=Path, help="write the tables to this file, as Markdown")
+    parser.add_argument("--broker", choices=BROKERS, default="redis", help="default: redis")
     arguments = parser.parse_args()
+    broker = arguments.broker
+    able = tuple(MEASURES) if broker == "redis" else EVERYWHERE
+    if not set(arguments.only or ()) <= set(able):
+        parser.error(f"on {broker} there are {', '.join(able)}")
     logging.disable(logging.WARNING)  # that a server was stopped at the end of a measurement is no news
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # take the workers along
     console = Console(width=None if sys.stdout.isatty() else 120)
-    figures, texts = run(arguments.only or list(MEASURES), QUICK if arguments.quick else Size(), console)
-    LATEST.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    figures, texts = run(broker, arguments.only or able, QUICK if arguments.quick else Size(), console)
+    latest = FOLDER / ("latest.json" if broker == "redis" else f"latest-{broker}.json")
+    latest.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.readme:
         arguments.readme.write_text("\n".join(texts), encoding="utf-8")
     console.print(", ".join(f"{name} {value}" for name, value in figures.items() if name in HEADLINES))

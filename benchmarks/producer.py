@@ -12,19 +12,16 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.systems import MODES
-
-if TYPE_CHECKING:
-    from benchmarks.systems.dramatiq_app import App
 
 
 def main() -> None:
     name, queue = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    orders = orders_for_dramatiq(name, queue) if name in MODES else orders_for_another(name)
+    orders = orders_for_dramatiq(name, queue) if name in (*MODES, "bare") else orders_for_another(name)
     print('"ready"', file=answers, flush=True)
     for line in sys.stdin:
         what, *arguments = line.split()
@@ -38,9 +35,16 @@ def orders_for_another(name: str) -> dict[str, Callable[..., Any]]:
 
 
 def orders_for_dramatiq(mode: str, queue: str) -> dict[str, Callable[..., Any]]:
-    from benchmarks.systems.dramatiq_app import App  # noqa: PLC0415 - a producer imports what it measures only
+    url = os.environ["LITTLEQ_BENCH_URL"]
+    app: Any
+    if mode == "bare":
+        from benchmarks.systems import kafka_app  # noqa: PLC0415 - a producer imports what it measures only
 
-    app = App(mode, os.environ["LITTLEQ_BENCH_URL"], queue)
+        app = kafka_app.App(url)
+    else:
+        from benchmarks.systems import dramatiq_app  # noqa: PLC0415
+
+        app = dramatiq_app.App(mode, url, queue)
     return {
         "send": lambda jobs: timed(repeat(app.nothing.send), jobs),
         "bulk": lambda jobs, batch: timed(repeat(lambda: app.bulk(batch)), jobs // batch),
@@ -65,14 +69,14 @@ def timed(run: Callable[[int], None], times: int) -> tuple[int, int]:
     return started, time.time_ns()
 
 
-def paced(app: App, jobs: int, low_ms: int, high_ms: int) -> None:
+def paced(app: Any, jobs: int, low_ms: int, high_ms: int) -> None:
     """A job now and then; each is given the time just before its `send()`."""
     for _ in range(jobs):
         time.sleep(random.uniform(low_ms, high_ms) / 1000)
         app.stamped.send(time.time_ns())
 
 
-def delayed(app: App, jobs: int, low_ms: int, high_ms: int) -> None:
+def delayed(app: Any, jobs: int, low_ms: int, high_ms: int) -> None:
     """Jobs delayed by `low_ms` to `high_ms`, some 25 a second; each is given the time at which it is due."""
     for _ in range(jobs):
         time.sleep(random.uniform(0.02, 0.06))
@@ -80,7 +84,7 @@ def delayed(app: App, jobs: int, low_ms: int, high_ms: int) -> None:
         app.stamped.send_with_options(args=(time.time_ns() + delay * 1_000_000,), delay=delay)
 
 
-def hold(app: App, jobs: int) -> None:
+def hold(app: Any, jobs: int) -> None:
     """Jobs numbered from 1 that a worker which is told so holds on to."""
     for number in range(jobs):
         app.held.send(number + 1)

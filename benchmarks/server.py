@@ -1,4 +1,4 @@
-"""The server that everything runs on, and what it says about the load that it had."""
+"""The server that everything runs on: Valkey, which tells what load it had, or one of another broker."""
 
 from __future__ import annotations
 
@@ -40,14 +40,47 @@ class Load:
 
 
 class Server:
-    """One Valkey on TCP without persistence."""
+    """A server, and who is compared on it.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.client = Redis.from_url(url)
+    Attributes:
+        modes: names of systems (`benchmarks.systems`); the first is what the others are compared with.
+        delaying: those of them that know delayed jobs.
+        environment: what its clients need besides the URL.
+        share: of the jobs of a turn that are sent to it, a slow one.
+    """
+
+    modes: tuple[str, ...] = ("plain", "stack")
+    delaying: tuple[str, ...] = ("plain", "stack")
+    version = ""
+    share = 1.0
+
+    def __init__(self, url: str, **environment: str) -> None:
+        self.url, self.environment = url, environment
 
     @property
-    def version(self) -> str:
+    def baseline(self) -> str:
+        return self.modes[0]
+
+    def jobs(self, jobs: int) -> int:
+        """So many, or as many as this server can take in such a time."""
+        return max(1, round(jobs * self.share))
+
+    def empty(self) -> None:
+        """What was sent and never processed stays, where the server has no quick way to be rid of it."""
+
+
+class Valkey(Server):
+    """One Valkey on TCP without persistence."""
+
+    modes = ("plain", "stack", "stock")
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.client = Redis.from_url(url)
+
+        self.version = self._version()
+
+    def _version(self) -> str:
         return "Valkey " + str(self.client.info("server")["valkey_version"])
 
     def empty(self) -> None:
@@ -70,6 +103,6 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server() -> Iterator[Valkey]:
     with ValkeyServer() as server:
-        yield Server(server.connection_url)
+        yield Valkey(server.connection_url)

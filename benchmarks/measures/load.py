@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.measures import Size
 from benchmarks.processes import Producer, Workers
 from benchmarks.report import Outcome, Table
-from benchmarks.server import Load, Server
-from benchmarks.systems import MODES, PROCESSES, SYSTEMS
+from benchmarks.server import Load, Valkey
+from benchmarks.systems import PROCESSES, SYSTEMS
 
 #: Until the last acknowledgement and count is in, in seconds.
 _SETTLING = 1.2
@@ -23,7 +23,7 @@ _COLUMNS = (
 )
 
 
-def load(server: Server, size: Size) -> Outcome:
+def load(server: Valkey, size: Size) -> Outcome:
     """One producer sends, then 2 processes × 8 threads work off the full queue; the server counts.
 
     Polls and heartbeats while that goes on are counted in: they are part of the price.
@@ -31,7 +31,7 @@ def load(server: Server, size: Size) -> Outcome:
     figures: dict[str, Any] = {}
     rows = []
     jobs = size.queued
-    for mode in MODES:
+    for mode in server.modes:
         server.empty()
         with Workers(mode, server.url) as workers, Producer(mode, server.url) as producer:
             workers.warm_up(producer, PROCESSES)

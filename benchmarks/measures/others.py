@@ -12,8 +12,8 @@ from benchmarks.report import Outcome, Table
 from benchmarks.server import Server
 from benchmarks.systems import PROCESSES, SYSTEMS, System
 
-#: The stock broker is no other task queue.
-_COMPARED = [system for system in SYSTEMS.values() if system.name != "stock"]
+#: The others are Dramatiq in another set-up, or no task queue.
+_COMPARED = [SYSTEMS[name] for name in ("stack", "plain", "huey", "taskiq", "celery", "rq")]
 
 
 def others(server: Server, size: Size) -> Outcome:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.measures import Size
 from benchmarks.processes import Producer
 from benchmarks.report import Outcome, Table
-from benchmarks.server import Server
+from benchmarks.server import Valkey
 from benchmarks.systems import SYSTEMS
 from benchmarks.systems.dramatiq_app import App
 from littleq.backends import backend_for
@@ -41,7 +41,7 @@ _STEPS = {
 }
 
 
-def scripts(server: Server, size: Size) -> Outcome:
+def scripts(server: Valkey, size: Size) -> Outcome:
     server.empty()
     _fill(server, size.lengths)
     steps = {
@@ -76,7 +76,7 @@ def _queue(length: int) -> str:
     return f"bench-{length}"
 
 
-def _fill(server: Server, lengths: Sequence[int]) -> None:
+def _fill(server: Valkey, lengths: Sequence[int]) -> None:
     """Two producers at a time: of both modes, or of the one whose queues go on growing."""
     for length in lengths:
         modes = _MODES if length <= _MOST_FOR_PLAIN else ("stack", "stack")
@@ -92,7 +92,7 @@ def _fill(server: Server, lengths: Sequence[int]) -> None:
 class _Steps:
     """The steps of a job on one queue, which is as long after each round as before."""
 
-    def __init__(self, server: Server, mode: str, length: int) -> None:
+    def __init__(self, server: Valkey, mode: str, length: int) -> None:
         self._server = server
         self._app = App(mode, server.url, _queue(length))
         self._broker = self._app.broker

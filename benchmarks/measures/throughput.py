@@ -1,4 +1,4 @@
-"""Jobs per second, enqueued and processed: the stack against plain Dramatiq, in turns.
+"""Jobs per second, enqueued and processed: the stack against the server's baseline (plain Dramatiq), in turns.
 
 In each round all do the same number of jobs in turns, in processes of their own with a namespace each, which start anew
 with the round. While one works the others wait. A ratio is taken per round, and the median of the rounds is the figure.
@@ -17,14 +17,14 @@ from benchmarks.measures import Size, in_turns
 from benchmarks.processes import Producer, Workers, processed_per_second
 from benchmarks.report import Outcome, Table, ratios
 from benchmarks.server import Server
-from benchmarks.systems import MODES, PROCESSES, SYSTEMS
+from benchmarks.systems import PROCESSES, SYSTEMS
 
 #: Sends in a turn: about 50 ms.
 PORTION = 250
 PRODUCERS = 8
 #: Messages in a `send_many`.
 BATCH = 100
-_COLUMNS = ("", "jobs/s", "÷ plain", "lowest round", "highest round")
+_COLUMNS = ("", "jobs/s", "÷ the first", "lowest round", "highest round")
 
 #: Jobs per second of each subject, one figure a round.
 Rates = dict[str, list[float]]
@@ -32,24 +32,25 @@ Rates = dict[str, list[float]]
 
 def enqueue(server: Server, size: Size) -> Outcome:
     """One producer, one thread: `send()` after `send()`."""
+    modes, portion = server.modes, server.jobs(PORTION)
 
     def one_round(number: int) -> dict[str, float]:
-        seconds = dict.fromkeys(MODES, 0.0)
+        seconds = dict.fromkeys(modes, 0.0)
         with ExitStack() as stack:
-            producers = {mode: stack.enter_context(Producer(mode, server.url)) for mode in MODES}
-            for mode in MODES:
-                producers[mode].do("send", PORTION)
+            producers = {mode: stack.enter_context(Producer(mode, server.url)) for mode in modes}
+            for mode in modes:
+                producers[mode].do("send", portion)
             turns = size.jobs // PORTION
-            for mode in in_turns(MODES, turns, number):
-                seconds[mode] += producers[mode].seconds("send", PORTION)
-        return {mode: turns * PORTION / seconds[mode] for mode in MODES}
+            for mode in in_turns(modes, turns, number):
+                seconds[mode] += producers[mode].seconds("send", portion)
+        return {mode: turns * portion / seconds[mode] for mode in modes}
 
-    return _outcome("enqueue", "Enqueue, one producer", _rates(server, size.rounds, one_round))
+    return _outcome(server, "enqueue", "Enqueue, one producer", _rates(server, size.rounds, one_round))
 
 
 def enqueue8(server: Server, size: Size) -> Outcome:
     """Eight producer processes at once, from the first one's start to the last one's end."""
-    modes = ("plain", "stack")
+    modes, portion = (server.baseline, "stack"), server.jobs(PORTION)
     turns = max(2, size.jobs // (PRODUCERS * PORTION))
     with ExitStack() as stack:  # once for all rounds: these are many processes to start
         crews = {
@@ -60,13 +61,13 @@ def enqueue8(server: Server, size: Size) -> Outcome:
         def one_round(number: int) -> dict[str, float]:
             seconds = dict.fromkeys(modes, 0.0)
             for mode in modes:
-                _together(crews[mode], "send", 20)
+                _together(crews[mode], "send", server.jobs(20))
             for mode in in_turns(modes, turns, number):
-                seconds[mode] += _together(crews[mode], "send", PORTION)
-            return {mode: turns * PRODUCERS * PORTION / seconds[mode] for mode in modes}
+                seconds[mode] += _together(crews[mode], "send", portion)
+            return {mode: turns * PRODUCERS * portion / seconds[mode] for mode in modes}
 
         rates = _rates(server, size.rounds, one_round)
-    return _outcome("enqueue8", f"Enqueue, {PRODUCERS} producer processes", rates)
+    return _outcome(server, "enqueue8", f"Enqueue, {PRODUCERS} producer processes", rates)
 
 
 def bulk(server: Server, size: Size) -> Outcome:
@@ -74,22 +75,26 @@ def bulk(server: Server, size: Size) -> Outcome:
     if not hasattr(littleq, "send_many"):
         return Outcome([])
 
+    base, portion, many = server.baseline, server.jobs(PORTION), max(BATCH, server.jobs(10 * BATCH))
+
     def one_round(number: int) -> dict[str, float]:
-        seconds = {"plain": 0.0, "stack": 0.0}
-        with Producer("plain", server.url) as plain, Producer("stack", server.url) as ours:
+        seconds = {base: 0.0, "stack": 0.0}
+        with Producer(base, server.url) as plain, Producer("stack", server.url) as ours:
             runs = {
-                "plain": partial(plain.seconds, "send", PORTION),
-                "stack": partial(ours.seconds, "bulk", 10 * BATCH, BATCH),
+                base: partial(plain.seconds, "send", portion),
+                "stack": partial(ours.seconds, "bulk", many, BATCH),
             }
             for run in runs.values():
                 run()
             turns = max(4, size.jobs // PORTION // 2)
             for mode in in_turns(tuple(runs), turns, number):
                 seconds[mode] += runs[mode]()
-        return {"plain": turns * PORTION / seconds["plain"], "stack": turns * 10 * BATCH / seconds["stack"]}
+        return {base: turns * portion / seconds[base], "stack": turns * many / seconds["stack"]}
 
     rates = _rates(server, size.rounds, one_round)
-    return _outcome("bulk_enqueue", f"Enqueue in bulk, `send_many` of {BATCH} against `send()`", rates)
+    return _outcome(
+        server, "bulk_enqueue", f"Enqueue in bulk, `send_many` of {BATCH} against `send()`", rates
+    )
 
 
 def process(server: Server, size: Size) -> Outcome:
@@ -99,20 +104,24 @@ def process(server: Server, size: Size) -> Outcome:
     neither booting nor a process that comes late is measured.
     """
 
+    modes, jobs = server.modes, server.jobs(size.jobs)
+
     def one_round(number: int) -> dict[str, float]:
-        inverse = dict.fromkeys(MODES, 0.0)
+        inverse = dict.fromkeys(modes, 0.0)
         with ExitStack() as stack:
             crews = {}
-            for mode in MODES:
+            for mode in modes:
                 workers = stack.enter_context(Workers(mode, server.url))
                 crews[mode] = (workers, stack.enter_context(Producer(mode, server.url)))
             for workers, producer in crews.values():
-                workers.warm_up(producer, PROCESSES)
-            for mode in in_turns(MODES, size.turns, number):
-                inverse[mode] += 1 / work_off(*crews[mode], size.jobs)[0]
-        return {mode: size.turns / inverse[mode] for mode in MODES}
+                workers.warm_up(producer, PROCESSES, server.jobs(100))
+            for mode in in_turns(modes, size.turns, number):
+                inverse[mode] += 1 / work_off(*crews[mode], jobs)[0]
+        return {mode: size.turns / inverse[mode] for mode in modes}
 
-    return _outcome("process", "Process, 2 processes × 8 threads", _rates(server, size.rounds, one_round))
+    return _outcome(
+        server, "process", "Process, 2 processes × 8 threads", _rates(server, size.rounds, one_round)
+    )
 
 
 def work_off(workers: Workers, producer: Producer, jobs: int) -> tuple[float, float]:
@@ -141,12 +150,14 @@ def _rates(server: Server, rounds: int, one_round: Callable[[int], dict[str, flo
     return rates
 
 
-def _outcome(name: str, title: str, rates: Rates) -> Outcome:
+def _outcome(server: Server, name: str, title: str, rates: Rates) -> Outcome:
     figures: dict[str, Any] = {}
     rows = []
     for mode, values in rates.items():
         figures[f"{name}_{mode}_jobs_per_second"] = round(median(values))
         key = name if mode == "stack" else f"{name}_{mode}"
-        cells = ["", "", ""] if mode == "plain" else ratios(figures, key, values, rates["plain"])
+        cells = (
+            ["", "", ""] if mode == server.baseline else ratios(figures, key, values, rates[server.baseline])
+        )
         rows.append([SYSTEMS[mode].title, f"{median(values):,.0f}", *cells])
     return Outcome([Table(title, _COLUMNS, rows)], figures)

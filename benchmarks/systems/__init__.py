@@ -15,6 +15,8 @@ from pathlib import Path
 
 PROCESSES = 2
 THREADS = 8
+#: Names the variable that says where the stack keeps its counts, where that is not the broker's server.
+LEDGER = "LITTLEQ_BENCH_LEDGER"
 _BIN = Path(sys.executable).parent
 
 
@@ -66,7 +68,12 @@ def _taskiq(_number: int) -> list[str]:
     return [str(_BIN / "taskiq"), "worker", "benchmarks.systems.taskiq_app:broker", *options.split()]
 
 
-MODES = ("plain", "stack", "stock")
+def _kafka(_number: int) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.systems.kafka_app"]
+
+
+#: Dramatiq, with LittleQ and without: the same app (`dramatiq_app`).
+MODES = ("plain", "confirmed", "stack", "stock")
 
 SYSTEMS = {
     system.name: system
@@ -80,6 +87,17 @@ SYSTEMS = {
             "2 processes × 8 threads",
             _dramatiq("stock"),
             4000,
+        ),
+        System(
+            "confirmed",
+            "Dramatiq with confirms",
+            "dramatiq",
+            "2 processes × 8 threads",
+            _dramatiq("confirmed"),
+            4000,
+        ),
+        System(
+            "bare", "confluent-kafka alone", "confluent-kafka", "2 processes, one thread each", _kafka, 4000
         ),
         System("huey", "Huey", "huey", "2 consumers × 8 threads, RedisHuey", _huey, 3000),
         System(

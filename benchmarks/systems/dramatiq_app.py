@@ -1,8 +1,9 @@
-"""Dramatiq, in three modes: the jobs and the ways to send them.
+"""Dramatiq, in several modes: the jobs and the ways to send them.
 
-plain   an app as Dramatiq's guide writes it
-stack   `littleq.setup()`: LittleQ's broker with every middleware on
-stock   `littleq.install()` on Dramatiq's own RedisBroker: the same middlewares, for apps that keep their broker
+plain      an app as Dramatiq's guide writes it
+confirmed  the same on RabbitMQ, with `confirm_delivery=True`: a send returns when the server has it
+stack      `littleq.setup()`: LittleQ's broker with every middleware on
+stock      `littleq.install()` on Dramatiq's own RedisBroker: the same middlewares, for apps that keep their broker
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import dramatiq
@@ -17,6 +19,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 import littleq
 from benchmarks import marks
+from benchmarks.systems import LEDGER
 from littleq.config import Config, SLAQueueConfig
 
 #: A job that is held runs for so long, in a process where this is set.
@@ -65,15 +68,37 @@ class App:
 
 
 def _broker(mode: str, url: str, name: str) -> Any:
-    if mode == "plain":
-        broker = RedisBroker(url=url, namespace=mode)
+    if mode in ("plain", "confirmed"):
+        broker = _plain(url, confirmed=mode == "confirmed")
     else:
         # A limit that is judged at every send and never reached; concurrency set, as everything is switched on.
         queue = SLAQueueConfig(name, arrival_rate=1e7, sla_seconds=60, concurrency=1000)
-        config = Config(url=url, namespace=mode, queues={name: queue}, exporter_enabled=False)
+        config = Config(
+            url=url,
+            ledger_url=os.environ.get(LEDGER),
+            namespace=mode,
+            queues={name: queue},
+            exporter_enabled=False,
+        )
         if mode == "stack":
             return littleq.setup(config)
         broker = RedisBroker(url=url, namespace=mode)
         littleq.install(broker, config)
     dramatiq.set_broker(broker)
     return broker
+
+
+def _plain(url: str, *, confirmed: bool) -> Any:
+    scheme = urlsplit(url).scheme
+    if scheme == "amqp":
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415 - each brings a client of its own
+
+        return RabbitmqBroker(url=url.partition("?")[0], confirm_delivery=confirmed)
+    if scheme == "sqs":
+        from dramatiq_sqs import SQSBroker  # noqa: PLC0415
+
+        options = dict(parse_qsl(urlsplit(url).query))
+        return SQSBroker(
+            namespace="plain", endpoint_url=options["endpoint"], region_name=urlsplit(url).netloc
+        )
+    return RedisBroker(url=url, namespace="plain")

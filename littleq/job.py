@@ -73,7 +73,8 @@ def note(message: MessageProxy, **facts: Any) -> None:
     """Remember something about a job while this worker holds it; it never leaves the process.
 
     Facts: `started` (monotonic s), `attempts`, `skipped`, `rescheduled`, `death` (a reason of `Death`), `judged`
-    (the hooks after the attempt ran to their end).
+    (the hooks after the attempt ran to their end), `redelivered` (True: its broker handed it out before; "perhaps":
+    nobody can tell).
     """
     message.__dict__.setdefault("_littleq", {}).update(facts)
 

@@ -24,7 +24,7 @@ class Poison(Middleware):
     """Counts in the ledger how often a job was started that had been handed out before.
 
     A worker that dies gives back all that it held: one job killed it, and its neighbours had only been fetched. A
-    broker counts deliveries of either. So a job that comes once more, as the broker or the consumer says
+    broker counts deliveries of either. So a job that comes once more, or perhaps does, as the broker or the consumer says
     (`redelivered`), is written down before it starts and crossed out when it has ended, whatever its end. One that was
     written down `max_deliveries` times is a dead letter, `poison`. A first delivery costs nothing.
 
@@ -39,7 +39,8 @@ class Poison(Middleware):
         self._running: set[tuple[str, str]] = set()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        if not job.noted(message, "redelivered"):
+        redelivered = job.noted(message, "redelivered")
+        if not redelivered:
             return
         queue, message_id = message.queue_name, message.message_id
         try:
@@ -49,8 +50,10 @@ class Poison(Middleware):
             self.recorder.error("poison", queue)
             return
         self._running.add((queue, message_id))  # until it is acked, or is a dead letter
-        # Its first start is not on record. It may have been none: then once more is the benefit of the doubt.
-        if starts >= max(2, self.config.queue(queue).max_deliveries):
+        most = self.config.queue(queue).max_deliveries
+        # Where it is known that this is not its first delivery, that one's start is not on record. It may have been
+        # none: then once more is the benefit of the doubt.
+        if starts > (most if redelivered == "perhaps" else max(1, most - 1)):
             self.logger.error(
                 "Message %r has killed its worker, or was lost with it, %d times: it is dead-lettered.",
                 *(message_id, starts),

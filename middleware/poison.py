@@ -24,9 +24,9 @@ class Poison(Middleware):
     """Counts in the ledger how often a job was started that had been handed out before.
 
     A worker that dies gives back all that it held: one job killed it, and its neighbours had only been fetched. A
-    broker counts deliveries of either. So a job that comes once more, or perhaps does, as the broker or the consumer says
-    (`redelivered`), is written down before it starts and crossed out when it has ended, whatever its end. One that was
-    written down `max_deliveries` times is a dead letter, `poison`. A first delivery costs nothing.
+    broker counts deliveries of either. So a job that comes once more, or perhaps does, as the broker or the consumer
+    says (`redelivered`), is written down before it starts and crossed out when it has ended, whatever its end. One
+    that was written down `max_deliveries` times is a dead letter, `poison`. A first delivery costs nothing.
 
     Not in the stack of a broker that counts deaths itself. Fails open: without a ledger the job runs.
     """

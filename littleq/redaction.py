@@ -11,7 +11,8 @@ HIDDEN = "***"
 SECRET_SETTINGS = frozenset({"exporter_token"})
 
 _SECRET_PARAMETER = re.compile(
-    r"(?P<name>[?&;][^=&;#]*(?:pass|pwd|secret|token|key|auth|credential)[^=&;#]*=)[^&;#]*", re.IGNORECASE
+    r"(?P<name>[?&;][^=&;#]*(?:user|pass|pwd|secret|token|key|auth|credential|jaas)[^=&;#]*=)[^&;#]*",
+    re.IGNORECASE,
 )
 
 
@@ -27,11 +28,14 @@ def redact_url(url: str) -> str:
     'redis://***@db:6379/0'
     >>> redact_url("redis://db:6379/0?password=hunter2&db=1")
     'redis://db:6379/0?password=***&db=1'
+    >>> redact_url("kafka://a:9092,b:9092?security.protocol=SASL_SSL&sasl.password=hunt@r2")
+    'kafka://a:9092,b:9092?security.protocol=SASL_SSL&sasl.password=***'
     >>> redact_url(":hunter2@db:6379"), redact_url("embedded://")
     ('***@db:6379', 'embedded://')
     """
+    url = _SECRET_PARAMETER.sub(rf"\g<name>{HIDDEN}", url)  # first: what it hides may hold an @
     head, at, tail = url.rpartition("@")
     if at:
         scheme, separator, _ = head.partition("://")
         url = f"{scheme}{separator}{HIDDEN}@{tail}" if separator else f"{HIDDEN}@{tail}"
-    return _SECRET_PARAMETER.sub(rf"\g<name>{HIDDEN}", url)
+    return url

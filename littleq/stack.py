@@ -24,7 +24,7 @@ from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate
 from littleq.hooks import Hooks
-from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, open_ledger
+from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, in_memory, open_ledger
 from littleq.ledger.recorder import Recorder
 from littleq.ledger.redis import RedisLedger
 from littleq.middleware import (
@@ -87,7 +87,7 @@ def install(
         config=config, recorder=recorder, depth=_depth(backend, config, clock), clock=clock
     )
     _replace_retries(broker, backend, config, recorder, clock)
-    counts_deaths = backend.capabilities.poison.value == "broker"
+    counts_deaths = backend.capabilities.poison.value != "ledger"
     for middleware in (
         DeadLetters(recorder=recorder, clock=clock),
         *([] if counts_deaths else [Poison(config=config, ledger=ledger, recorder=recorder)]),
@@ -141,12 +141,12 @@ def _open_ledger(broker: Broker, config: Config) -> Ledger:
 
 
 def _forks(broker: Broker, backend: Backend, config: Config) -> list[Callable[[], int]]:
-    """The exporter, where it would find this broker.
+    """The exporter, where it would find this broker, and a ledger that processes share.
 
     It runs in a fork of Dramatiq's main process, which never imports the app: what was configured in Python
     it does not know.
     """
-    if not config.exporter_enabled or backend.ping is None:
+    if not config.exporter_enabled or backend.ping is None or in_memory(config):
         return []
     found = load_config()
     namespace = getattr(broker, "namespace", config.namespace)

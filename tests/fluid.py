@@ -11,6 +11,7 @@ from typing import Any
 
 from littleq.autoscale.controller import LEASE, Controller, Tick
 from littleq.backends.base import Backend, TruthTable
+from littleq.backends.stub.capabilities import CAPABILITIES
 from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.base import Batch, Ledger, LedgerUnavailable, Presence, Record
 from littleq.ledger.decisions import Published, read_decisions
@@ -89,6 +90,7 @@ class Fleet:
             exact_depth=True,
             is_transient=lambda _error: True,
             extend=lambda _config: None,
+            capabilities=CAPABILITIES,
             **settings,
         )
         ledger: Ledger = self.ledger  # type: ignore[assignment]  # it has what its inner one has

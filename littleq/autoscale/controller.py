@@ -135,6 +135,7 @@ class Controller:
         self._empty_since: float | None = None  # the ledger had no decisions then
         self._has_published = False  # since then
         self._failing: set[str] = set()
+        self._useful: Mapping[str, int | None] = {}  # as last heard, for a broker that is away has no fewer
         self._is_slow = False
         self._lock = threading.Lock()
 
@@ -195,6 +196,9 @@ class Controller:
             for queue in self._queues
         }
         truths, due = self._look(settings)
+        settings = {
+            queue: observer.within_useful(each, self._useful.get(queue)) for queue, each in settings.items()
+        }
         young_for = self._young_for(lease, snapshot.taken_at)
         seen = observer.observe(snapshot, truths, due, self._config)
         made = {
@@ -225,6 +229,7 @@ class Controller:
         self, backend: Backend, settings: Mapping[str, ScalingSettings]
     ) -> tuple[Mapping[str, TruthTable], Mapping[str, DueTimes] | None]:
         truths = backend.inspector.truth(self._queues)
+        self._useful = {queue: backend.most_workers(queue) for queue in self._queues}
         if backend.schedule is None:
             return truths, None
         bounds: dict[str, Sequence[float]] = {}

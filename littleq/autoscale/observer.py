@@ -87,6 +87,18 @@ def staff_of(snapshot: LedgerSnapshot) -> dict[str, Staff]:
 NOBODY: Final = Staff()
 
 
+def within_useful(settings: ScalingSettings, useful_workers: int | None) -> ScalingSettings:
+    """The same, with no more workers than the broker gives jobs to at a time.
+
+    >>> within_useful(ScalingSettings(sla_seconds=1.0, max_workers=10), 4).max_workers
+    4
+    """
+    if useful_workers is None:
+        return settings
+    most = max(settings.min_workers, min(settings.max_workers, useful_workers))
+    return replace(settings, max_workers=most, useful_workers=useful_workers)
+
+
 def settings_now(queue: SLAQueueConfig, config: Config, staff: Staff) -> ScalingSettings:
     """The same with the threads that live workers really have, where there are any: their mean, rounded."""
     settings = scaling_settings(queue, config)

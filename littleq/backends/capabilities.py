@@ -17,8 +17,9 @@ Order = Literal["fifo", "by key", "rough"]
 #: How a job changes its place (a retry, a dead letter, a replay): in one step; or the new one is confirmed first, so
 #: that a death between the two leaves both.
 Move = Literal["one step", "copy first"]
-#: Who knows how often a job killed its worker.
-Poison = Literal["broker", "ledger"]
+#: Who knows how often a job killed its worker: the broker; the broker, which cannot tell it from jobs that had merely
+#: been handed out with it; or the ledger.
+Poison = Literal["broker", "handed out", "ledger"]
 #: Where the accounts of a queue are kept: by the broker, exact at every instant; or by the ledger.
 Accounts = Literal["exact", "ledger"]
 

@@ -22,6 +22,7 @@ DEFAULT_MODULES = ("actors",)
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\+?(\..*)?")
 _MATCHER = r"[a-zA-Z_]\w*\s*(=~|!~|!=|=)\s*\"(\\.|[^\"\\])*\""
 _MATCHERS = re.compile(rf"{_MATCHER}(\s*,\s*{_MATCHER})*")
+_ANNOTATION = re.compile(r"(([\w.-]+)/)?[\w.-]+=[^\r\n]*")
 _LABEL = re.compile(r"(([\w.-]+)/)?[\w.-]+=[\w.-]*")
 
 
@@ -137,6 +138,16 @@ _OPTIONS: tuple[Callable[[options.Command], options.Command], ...] = (
         help="By which your Prometheus finds ServiceMonitors and rules; may be repeated.",
     ),
     click.option(
+        "--account-annotation",
+        "account_annotations",
+        type=_Checked(
+            "annotation", _ANNOTATION, "an annotation, such as eks.amazonaws.com/role-arn=arn:aws:iam::…"
+        ),
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Of the ServiceAccounts, such as the role by which pods may use SQS; may be repeated.",
+    ),
+    click.option(
         "--deletion-cost",
         is_flag=True,
         help="Let the controller tell Kubernetes which worker has the least to lose; takes the right to patch pods.",
@@ -170,4 +181,5 @@ def settings_of(config: Config, given: Mapping[str, Any], limits: Mapping[str, T
         grace=given["grace"],
         time_limits=limits,
         monitor_labels=labels,
+        account_annotations=dict(each.split("=", 1) for each in given["account_annotations"]),
     )

@@ -134,6 +134,8 @@ def _purge(selection: Selection, found: Iterator[tuple[str, str]]) -> None:
         for queue, pairs in itertools.groupby(found, key=lambda pair: pair[0]):
             ids = (letter_id for _, letter_id in pairs)
             while chunk := list(itertools.islice(ids, PURGE_CHUNK)):
-                purged += store.purge(queue, chunk)
+                gone = store.purge(queue, chunk)
+                purged += gone
+                selection.opened.count_purged(queue, gone)
     finally:
         click.echo(f"{counted(purged, 'dead letter')} purged.")

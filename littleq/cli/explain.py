@@ -43,6 +43,7 @@ def explain(*, url: str | None, config_file: Path | None, queues: tuple[str, ...
     from littleq.ledger.decisions import read_decisions
 
     config = options.load_config(url, config_file)
+    options.shared_ledger(config)
     decisions = read_decisions(open_ledger(config))
     _check(config, queues, decisions)
     names = list(dict.fromkeys(queues)) or sorted({*decisions, *_scaled(config)})

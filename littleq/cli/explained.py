@@ -44,6 +44,7 @@ SETTINGS: Final[Mapping[str, tuple[str, str]]] = {
     "max_step_up": ("", "most that one decision adds"),
     "max_step_down": ("", "most that one decision takes away"),
     "concurrency_global": ("", "most jobs that run at a time"),
+    "useful_workers": ("", "most workers that the broker gives jobs to at a time"),
 }
 
 #: Inputs that are lists of (seconds, how many): what is counted.

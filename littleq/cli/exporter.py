@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from littleq.cli.options import connection_options, load_config
+from littleq.cli.options import connection_options, load_config, shared_ledger
 
 
 @click.command(short_help="Serve the metrics of the whole fleet.")
@@ -47,6 +47,7 @@ def exporter(host: str | None, port: int | None, url: str | None, config_file: P
     from littleq.server.exporter import serve_metrics
 
     config = load_config(url, config_file)
+    shared_ledger(config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     serve_metrics(
         collector_for(config),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from littleq.manifests import Fleet
     from littleq.manifests.settings import TimeLimit
 
-_OVERLAYS = ("keda", "keda-metrics-api", "keda-external-push", "hpa", "monitoring", "redis")
+_OVERLAYS = ("keda", "keda-metrics-api", "keda-external-push", "keda-plain", "hpa", "monitoring", "redis")
 _FORMATS = ("kubernetes", "prometheus", "grafana")
 
 

@@ -62,6 +62,7 @@ def monitor(
 
     quiet_logs()  # what goes wrong is said on the screen; the log would write across it
     config = options.load_config(url, config_file)
+    options.shared_ledger(config)
     watch = open_watch(config, queues)
     server = _server(config.url)
     if once:

@@ -95,10 +95,10 @@ class BrokerURL(_Text):
         shown = redact_url(text)
         scheme, separator, _ = text.partition("://")
         if separator:
-            from littleq.config.kinds import SERVERS
+            from littleq.config.kinds import BROKERS
 
-            if scheme not in SERVERS:
-                legal = ", ".join(f"{name}://" for name in SERVERS)
+            if scheme not in BROKERS:
+                legal = ", ".join(f"{name}://" for name in BROKERS)
                 self.fail(
                     f"{shown!r} has a scheme that names no broker: give HOST:PORT or {legal}.", param, ctx
                 )
@@ -130,13 +130,14 @@ class InOrder(click.Group):
 
 
 def connection_options(command: Command) -> Command:
-    """`--redis` and `--config`, as `url` and `config_file`."""
-    redis = click.option(
+    """`--url` (or `--redis`) and `--config`, as `url` and `config_file`."""
+    server = click.option(
+        "--url",
         "--redis",
         "url",
         type=BROKER_URL,
         metavar="HOST:PORT|URL",
-        help="The broker's server, instead of the configured one.",
+        help="The broker's server, instead of the configured one; HOST:PORT is a Redis.",
     )
     config = click.option(
         "--config",
@@ -145,7 +146,7 @@ def connection_options(command: Command) -> Command:
         metavar="FILE",
         help="The configuration, instead of the littleq.toml that is found.",
     )
-    return redis(config(command))
+    return server(config(command))
 
 
 def queues_option(help_text: str) -> Callable[[Command], Command]:
@@ -174,6 +175,21 @@ class Session:
                 raise click.UsageError(unknown_queue(name, known))
         return list(dict.fromkeys(wanted)) or sorted(known)
 
+    def count_purged(self, queue: str, jobs: int) -> None:
+        """Count deleted jobs in the ledger, where the broker keeps no accounts."""
+        from littleq.ledger.accounts import count_purged
+        from littleq.ledger.base import LedgerUnavailable
+
+        if not jobs or self.backend.capabilities.accounts.value != "ledger":
+            return
+        try:
+            count_purged(self.ledger, queue, jobs)
+        except LedgerUnavailable as error:
+            click.echo(
+                f"littleq: the ledger does not answer ({error}): `littleq audit` will miss {jobs:,} purged in {queue}.",
+                err=True,
+            )
+
 
 def unknown_queue(name: str, known: set[str]) -> str:
     """One sentence about a queue that nobody declared."""
@@ -186,6 +202,18 @@ def load_config(url: str | None, config_file: Path | None) -> Config:
     from littleq.config.sources import load_config as load
 
     return load(path=config_file, overrides={"url": url} if url else {})
+
+
+def shared_ledger(config: Config) -> None:
+    """Refuse to go on where no other process counts into the ledger that this command would read.
+
+    Raises:
+        click.UsageError: it can only be in this process's memory.
+    """
+    from littleq.ledger import unshared_problem
+
+    if problem := unshared_problem(config, f"`{click.get_current_context().command_path}`"):
+        raise click.UsageError(problem)
 
 
 def session(url: str | None, config_file: Path | None) -> Session:

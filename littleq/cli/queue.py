@@ -116,6 +116,7 @@ def cancel(*, url: str | None, config_file: Path | None, name: str, message_ids:
         for message_id in dict.fromkeys(message_ids):
             found = schedule.cancel(name, message_id)
             cancelled += found
+            opened.count_purged(name, found)
             if not found:
                 missing.append(message_id)
     finally:

@@ -26,6 +26,7 @@ COMMANDS = {
     "monitor": ("littleq.cli.monitor", "Watch queues against their service levels."),
     "dlq": ("littleq.cli.dlq", "List, show, replay and purge dead letters."),
     "queue": ("littleq.cli.queue", "List, pause and resume queues, and cancel delayed jobs."),
+    "move": ("littleq.cli.move", "Move the jobs of a queue to another broker."),
     "audit": ("littleq.cli.audit", "Check that every admitted job is accounted for."),
     "controller": ("littleq.cli.controller", "Decide how many workers each queue needs."),
     "explain": ("littleq.cli.explain", "Explain how many workers a queue shall have."),

@@ -75,6 +75,7 @@ def scaler(
     if client_ca is not None and tls_cert is None:
         raise click.UsageError("--client-ca goes with TLS: give --tls-cert and --tls-key too.")
     config = options.load_config(url, config_file)
+    options.shared_ledger(config)
     tls = None if tls_cert is None or tls_key is None else TLS(tls_cert, tls_key, client_ca)
     asyncio.run(
         serve(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
-from littleq.config.messages import Problem
+from littleq.config.kinds import KAFKA_PARTITIONS, NO_LEDGER
+from littleq.config.messages import Problem, show
 from littleq.redaction import HIDDEN
 
 if TYPE_CHECKING:
@@ -59,10 +61,17 @@ def _wrong_order(queue: SLAQueueConfig, low: str, high: str) -> Iterator[Problem
 def config_contradictions(config: Config) -> Iterator[Problem]:
     """What contradicts itself between queues, or in the process."""
     for name in ("url", "ledger_url"):
-        if f"//{HIDDEN}@" in (getattr(config, name) or ""):
+        value = getattr(config, name) or ""
+        if f"//{HIDDEN}@" in value or f"={HIDDEN}" in value:
             yield Problem(
                 (name,), f"holds {HIDDEN}, as messages hide a password: write the real user and password"
             )
+    if (config.ledger_url or "").partition("://")[0] in NO_LEDGER:
+        yield Problem(
+            ("ledger_url",),
+            f"is {show(config.ledger_url)}, a broker that cannot keep a ledger: it must be a Redis or Valkey server, "
+            "as in redis://localhost:6379, embedded:// on one machine, or memory://; correct it",
+        )
     if config.exporter_token == HIDDEN:
         yield Problem(
             ("exporter_token",), f"is {HIDDEN}, as messages hide it: write the real token, or leave it out"
@@ -110,6 +119,7 @@ def doubts(config: Config, *, threads: int | None = None) -> Iterator[str]:
             *_capacity_doubts(queue, threads or queue.threads_per_worker),
             *_unused_doubts(queue),
             *_control_doubts(queue, config),
+            *_partition_doubts(queue, config),
         ):
             yield f"queue {queue.name}: {doubt}"
 
@@ -157,6 +167,21 @@ def _unused_doubts(queue: SLAQueueConfig) -> Iterator[str]:
         queue.criticality_share("default") > queue.criticality_share("critical")
     ):
         yield "criticality_shares refuse more critical jobs first; let the share of critical be largest."
+
+
+def _partition_doubts(queue: SLAQueueConfig, config: Config) -> Iterator[str]:
+    """Kafka gives a partition to one process: more of them than partitions find nothing to do."""
+    address = urlsplit(config.url)
+    if address.scheme != "kafka" or queue.name == config.control_queue:
+        return
+    named = dict(parse_qsl(address.query)).get("littleq.partitions")
+    partitions = int(named) if named and named.isdecimal() else KAFKA_PARTITIONS
+    if queue.max_workers > partitions:
+        where = "littleq.partitions in url" if named else "littleq.partitions is not set in url"
+        yield (
+            f"max_workers is {queue.max_workers}, but a new topic has {partitions} partitions ({where}), and no more "
+            f"workers than those get jobs: set littleq.partitions={queue.max_workers} in url, or lower max_workers."
+        )
 
 
 def _control_doubts(queue: SLAQueueConfig, config: Config) -> Iterator[str]:

@@ -34,23 +34,38 @@ Token = Annotated[
     AfterValidator(lambda token: token or None),
 ]
 
-SERVERS = (
+#: Schemes of servers that keep a ledger, and carry jobs as well.
+_REDIS = (
     *("embedded", "redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"),
-    *("redis+sentinel", "valkey+sentinel", "stub"),
+    *("redis+sentinel", "valkey+sentinel"),
 )
+#: Schemes of brokers that keep no ledger.
+NO_LEDGER = ("amqp", "amqps", "sqs", "kafka")
+#: Schemes under which everything is in the memory of one process.
+IN_MEMORY = ("stub", "memory")
+
+#: Partitions of a topic that LittleQ makes on Kafka, where its URL does not say how many: so many workers get jobs.
+KAFKA_PARTITIONS = 12
+
+BROKERS = (*_REDIS, *NO_LEDGER, "stub")
+LEDGERS = (*_REDIS, *IN_MEMORY)
 
 
-def _url(*schemes: str) -> Any:
-    """The rule for a URL that begins with one of these schemes."""
+def _url(*schemes: str, refused_later: tuple[str, ...] = ()) -> Any:
+    """The rule for a URL that begins with one of these schemes.
+
+    Args:
+        refused_later: schemes that are wrong too, but for a reason that deserves a sentence of its own.
+    """
     *others, last = (f"{scheme}://" for scheme in schemes)
     return Field(
-        pattern=f"^({'|'.join(map(re.escape, schemes))})://",
+        pattern=f"^({'|'.join(map(re.escape, (*schemes, *refused_later)))})://",
         description=f"a URL that begins with {', '.join(others)} or {last}",
     )
 
 
-BrokerURL = Annotated[str, _url(*SERVERS)]
-LedgerURL = Annotated[str, _url(*SERVERS, "memory")]
+BrokerURL = Annotated[str, _url(*BROKERS)]
+LedgerURL = Annotated[str, _url(*LEDGERS, refused_later=NO_LEDGER)]
 
 
 class FrozenDict(dict[Key, Item]):

@@ -193,9 +193,10 @@ class Config:
 
     Args:
         url: the broker: `embedded://`, `redis://…`, `rediss://…`, `valkey://…`, `valkeys://…`, `unix://…`,
-            `redis+unix://…`, `valkey+unix://…`, `redis+sentinel://…`, `valkey+sentinel://…` or `stub://`.
-        ledger_url: where all processes keep their counts: the same, or `memory://`; default: the broker's
-            server.
+            `redis+unix://…`, `valkey+unix://…`, `redis+sentinel://…`, `valkey+sentinel://…`, `amqp://…`, `amqps://…`,
+            `sqs://…`, `kafka://…` or `stub://`.
+        ledger_url: where all processes keep their counts: a Redis or Valkey server, by any of these URLs, or
+            `memory://`; default: the broker's server where it is one, else the memory of each process.
         namespace: prefix of all keys, as in `RedisBroker(namespace=…)`.
         queues: service level by queue name. A queue that is not named here is timed and retried, but
             never refuses a job.

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from littleq.config.files import EXPORTER
+from littleq.config.kinds import IN_MEMORY, NO_LEDGER
 from littleq.config.messages import SettingPath, dotted, setting_names, toml_key, toml_string
 from littleq.config.models import Config, SLAQueueConfig
 from littleq.config.sources import Loaded
 from littleq.redaction import HIDDEN, SECRET_SETTINGS, redact_url
 
-_IN_MEMORY = ", in the memory of each process by itself, lost at its end"
-_REACH = {
-    "embedded": ", for the processes of this user on this machine only",
-    "memory": _IN_MEMORY,
-    "stub": _IN_MEMORY,
-}
+#: What there is not, where no process sees the counts of another.
+WITHOUT_LEDGER = (
+    "Without a ledger that processes share there are no fleet-wide metrics, no admission by the capacity of workers in "
+    "other processes, no autoscaling, no counting of poison jobs across workers, no `littleq audit` and no `littleq "
+    "monitor`. To have them: "
+    'ledger_url = "redis://…" (any Redis or Valkey), or "embedded://" where all processes are on one machine.'
+)
+_EMBEDDED = ", for the processes of this user on this machine only"
 
 #: Origin of what is computed from other settings.
 DERIVED = "derived"
@@ -84,15 +87,18 @@ def derived(queue: SLAQueueConfig) -> dict[str, float | str]:
 def ledger_place(loaded: Loaded) -> str:
     """Where the counts of all processes are kept, in words."""
     config = loaded.config
-    if config.ledger_url is None:
-        url, why = (
-            config.url,
-            f"the broker's server, url from {loaded.origin(('url',))}; ledger_url is not set",
-        )
-    else:
+    url, origin = config.url, loaded.origin(("url",))
+    scheme = url.partition("://")[0]
+    why = f"the broker's server, url from {origin}; ledger_url is not set"
+    if config.ledger_url is not None:
         url, why = config.ledger_url, f"ledger_url from {loaded.origin(('ledger_url',))}"
-    reach = _REACH.get(url.partition("://")[0], "")
-    return f"{redact_url(url)} ({why}){reach}"
+    elif scheme in NO_LEDGER:
+        why = f"{scheme}:// keeps none, url from {origin}; ledger_url is not set"
+    kept = url.partition("://")[0]
+    if kept not in (*IN_MEMORY, *NO_LEDGER):
+        return f"{redact_url(url)} ({why}){_EMBEDDED if kept == 'embedded' else ''}"
+    place = f"the memory of each process by itself, lost at its end ({why})"
+    return f"{place if kept in NO_LEDGER else f'{url}, {place}'}. {WITHOUT_LEDGER}"
 
 
 def to_toml(settings: Iterable[Setting]) -> str:

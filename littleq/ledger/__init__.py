@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from littleq.config.kinds import IN_MEMORY, NO_LEDGER
 from littleq.errors import ConfigurationError
 from littleq.ledger.base import Batch, Ledger, LedgerSnapshot, LedgerUnavailable, Presence, QueueLedger
 from littleq.ledger.memory import MemoryLedger
@@ -20,7 +21,9 @@ __all__ = [
     "MemoryLedger",
     "Presence",
     "QueueLedger",
+    "in_memory",
     "open_ledger",
+    "unshared_problem",
 ]
 
 #: A server that does not answer within this is away, in seconds: long for a script of a millisecond, short
@@ -31,15 +34,40 @@ _memory: dict[str, MemoryLedger] = {}
 _memory_lock = threading.Lock()
 
 
+def in_memory(config: Config) -> bool:
+    """Whether the ledger that is configured can only be in the memory of each process, where no other sees it."""
+    scheme = (config.ledger_url or config.url).partition("://")[0]
+    return scheme in IN_MEMORY or (config.ledger_url is None and scheme in NO_LEDGER)
+
+
+def unshared_problem(config: Config, what: str) -> str | None:
+    """Why `what` would see nothing of other processes, in one sentence; None: nothing is wrong.
+
+    A queue at `stub://` is in one process itself, and so may all be that is known of it.
+    """
+    if not in_memory(config) or config.url.startswith("stub:"):
+        return None
+    if config.ledger_url is None:
+        why = f"{config.url.partition('://')[0]}:// keeps none and ledger_url is not set"
+    else:
+        why = f"ledger_url is {config.ledger_url.partition('://')[0]}://"
+    return (
+        f"The ledger is in the memory of each process ({why}), where {what} sees nothing of the others: set ledger_url "
+        "(LITTLEQ_LEDGER_URL) to any Redis or Valkey server, as in redis://localhost:6379, or to embedded:// where all "
+        "processes are on one machine."
+    )
+
+
 def open_ledger(config: Config) -> Ledger:
-    """The ledger that `config.ledger_url` names, or else `config.url`. Only `embedded://` connects at once.
+    """The ledger that `config.ledger_url` names, or else `config.url`; in memory, where that is a broker that can keep
+    none. Only `embedded://` connects at once.
 
     Raises:
         ConfigurationError: no ledger can be kept there, or the URL is wrong.
         BackendError: the embedded server does not start.
     """
     url = config.ledger_url or config.url
-    if url.partition("://")[0] in ("memory", "stub"):
+    if in_memory(config):
         return _memory_ledger(config.namespace)
     # Imports wait, for a ledger in memory needs none of these.
     from littleq.backends.redis.urls import SCHEMES, redis_client  # noqa: PLC0415

@@ -25,6 +25,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from littleq.errors import BackendError
+from littleq.ledger.attempts import Attempts
 
 #: Width of a slot of recent counts, in seconds, and how many complete ones a snapshot sums up.
 SLOT_SECONDS = 5.0
@@ -192,7 +193,7 @@ class LedgerUnavailable(BackendError):
     """The ledger did not take or give anything; the caller keeps what it has and tries again."""
 
 
-class Ledger(Protocol):
+class Ledger(Attempts, Protocol):
     """Where counts are kept. Every method may raise `LedgerUnavailable`."""
 
     def apply(self, batch: Batch) -> None:

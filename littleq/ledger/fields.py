@@ -19,6 +19,7 @@ DONE = "done"  #: jobs finished well
 FAILED = "failed"  #: attempts that raised
 RETRIED = "retried"  #: attempts scheduled again
 SKIPPED = "skipped"  #: jobs dropped by a middleware or a route
+PURGED = "purged"  #: jobs deleted by an operator or for their age, where the broker keeps no accounts itself
 DEAD = "dead"  #: jobs dead-lettered, by reason
 OCCUPIED = "occupied"  #: seconds that attempts held a thread, from the first hook to the end of the ack
 BREACHED = "breached"  #: attempts that missed the SLA

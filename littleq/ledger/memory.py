@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from littleq.background import survive_forks
 from littleq.clock import SYSTEM_CLOCK, Clock
+from littleq.ledger.attempts import MemoryAttempts
 from littleq.ledger.base import (
     PRESENCE_SECONDS,
     RECENT_SLOTS,
@@ -108,6 +109,7 @@ class MemoryLedger:
         self._running: dict[str, int] = {}
         self._grants: dict[str, _Grant] = {}
         self._records: dict[str, _Kept] = {}
+        self._attempts = MemoryAttempts(clock)
         survive_forks(self)
 
     def apply(self, batch: Batch) -> None:
@@ -161,6 +163,16 @@ class MemoryLedger:
                 },
                 workers=tuple(presence for _, (_, presence) in sorted(self._workers.items())),
             )
+
+    def attempt(self, queue: str, message_id: str) -> int:
+        """As `Attempts.attempt`; other processes' starts are not known here."""
+        with self._lock:
+            return self._attempts.attempt(queue, message_id)
+
+    def settled(self, queue: str, message_ids: Collection[str]) -> None:
+        """As `Attempts.settled`."""
+        with self._lock:
+            self._attempts.settled(queue, message_ids)
 
     def lease(self, name: str, holder: str, seconds: float) -> Lease | None:
         """As `Ledger.lease`."""

@@ -13,6 +13,7 @@ Keys, all under `littleq:<namespace>:ledger`:
     :seen                 zset     writer -> when this worker was last heard of
     :workers              hash     writer -> its `Presence` as JSON
     :busy                 hash     writer -> jobs that it runs now, where it runs some
+    :attempt:<queue>:<id> string   starts of a job that was delivered before; expires after 7 days of silence
     :lease:… :record…     see `littleq.ledger.redis_leases`
 
 Failure handling. No answer means nothing: the batch may be in or not. It is sent again with the same sequence
@@ -32,6 +33,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from littleq.ledger.attempts import ATTEMPTS_EXPIRY_SECONDS
 from littleq.ledger.base import (
     PRESENCE_SECONDS,
     RECENT_SLOTS,
@@ -123,6 +125,23 @@ class RedisLedger(RedisLeases):
             queues={entry[0]: _read_queue(entry, taken_at) for entry in sorted(json.loads(found))},
             workers=self._read_workers(text(workers)),
         )
+
+    def attempt(self, queue: str, message_id: str) -> int:
+        """As `Attempts.attempt`."""
+        key = self._attempt_key(queue, message_id)
+        with translated_errors(), self._client.pipeline(transaction=True) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, ATTEMPTS_EXPIRY_SECONDS)
+            return int(pipe.execute()[0])
+
+    def settled(self, queue: str, message_ids: Collection[str]) -> None:
+        """As `Attempts.settled`."""
+        if message_ids:
+            with translated_errors():
+                self._client.unlink(*(self._attempt_key(queue, message_id) for message_id in message_ids))
+
+    def _attempt_key(self, queue: str, message_id: str) -> str:
+        return f"{self._prefix}:attempt:{queue}:{message_id}"
 
     def _read_workers(self, documents: str) -> tuple[Presence, ...]:
         known = self._presences

@@ -14,6 +14,7 @@ what `littleq manifests --check` rests on.
     pods           what all pods share: user, file systems, variables, probes
     workers, control, access, configuration, network, disruption     the base
     scaledobjects, hpa                                               what scales it, one of them
+    plain                                                            the same without a decision: KEDA asks the broker
     watching, trial                                                  beside it: monitoring, and a Redis to try it with
     cautions       where the promise cannot hold
 """

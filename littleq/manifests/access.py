@@ -16,6 +16,7 @@ def service_account(fleet: Fleet, name: str) -> Object:
         name,
         fleet.settings.namespace,
         component=name.removeprefix("littleq-"),
+        annotations=fleet.settings.account_annotations,
         automountServiceAccountToken=False,
     )
 

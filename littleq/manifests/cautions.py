@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
 
 from littleq.config import SLAQueueConfig
+from littleq.config.contradictions import doubts
 from littleq.manifests import sizing
 from littleq.manifests.fleet import Fleet
 
@@ -22,10 +24,40 @@ def cautions(fleet: Fleet, overlays: Collection[str]) -> Iterator[str]:
         if not queue.autoscale:
             workers = sizing.workers_in_words(max(1, queue.min_workers))
             yield f"queue {queue.name}: autoscale is false, so it has {workers}, whatever comes."
+    yield from _about_broker(fleet, overlays)
     if fleet.config.exporter_token is not None:
         yield (
             "exporter_token is not in the ConfigMap, for it is a secret: put it into Secret littleq-api, as key token."
         )
+
+
+def _partitions(fleet: Fleet) -> Iterator[str]:
+    """What `littleq config check` says about workers that would get no jobs."""
+    return (doubt for doubt in doubts(fleet.config) if "littleq.partitions" in doubt)
+
+
+def _about_broker(fleet: Fleet, overlays: Collection[str]) -> Iterator[str]:
+    yield from _partitions(fleet)
+    scheme = fleet.config.url.partition("://")[0]
+    if fleet.needs_ledger and fleet.config.ledger_url is None:
+        yield (
+            f"a broker at {scheme}:// keeps no ledger, and no pod starts before Secret littleq-broker has a key "
+            "ledger_url: a Redis or Valkey server (redis.yaml is one to try it with: redis://redis:6379)."
+        )
+    if scheme == "sqs" and not fleet.settings.account_annotations:
+        yield (
+            "the pods have no identity at AWS: give --account-annotation eks.amazonaws.com/role-arn=ARN (IRSA), or "
+            "associate a role with the ServiceAccounts (EKS Pod Identity)."
+        )
+    if "keda-plain" in overlays:
+        if scheme == "sqs" and not urlsplit(fleet.config.url).netloc:
+            yield "overlay keda-plain: url names no region, which KEDA needs: write sqs://REGION."
+        for queue in fleet.scaled:
+            if queue.service_time_seconds is None:
+                yield (
+                    f"queue {queue.name}: overlay keda-plain takes {queue.jobs_per_worker} jobs a worker "
+                    "(jobs_per_worker): set service_time_seconds, and it follows from the SLA."
+                )
 
 
 def _about(queue: SLAQueueConfig) -> Iterator[str]:

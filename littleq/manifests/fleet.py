@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from littleq.config import Config, SLAQueueConfig
+from littleq.config.kinds import NO_LEDGER
 from littleq.errors import ConfigurationError
 from littleq.manifests.objects import queue_slug
 from littleq.manifests.settings import Settings
@@ -53,6 +54,11 @@ class Fleet:
     def scaled(self) -> tuple[SLAQueueConfig, ...]:
         """Those whose number of workers is decided about."""
         return tuple(queue for queue in self.queues if queue.autoscale)
+
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether the broker keeps none, so that the Secret has to name one."""
+        return self.config.url.partition("://")[0] in NO_LEDGER
 
     @property
     def exporter_port(self) -> int:

@@ -89,7 +89,8 @@ def container(
         "env": [
             {"name": "LITTLEQ_CONFIG", "value": f"{CONFIG_FOLDER}/littleq.toml"},
             from_secret("LITTLEQ_URL", BROKER_SECRET, "url"),
-            from_secret("LITTLEQ_LEDGER_URL", BROKER_SECRET, "ledger_url", optional=True),
+            # A broker that keeps no ledger needs one beside it: a pod without it would decide on what it knows alone.
+            from_secret("LITTLEQ_LEDGER_URL", BROKER_SECRET, "ledger_url", optional=not fleet.needs_ledger),
             *env,
         ],
         **fields,

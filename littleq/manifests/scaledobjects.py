@@ -4,6 +4,8 @@
     keda-metrics-api      KEDA asks the exporter itself: no Prometheus in between, so a scrape sooner
     keda-external-push    KEDA is told by gRPC: from none to one within a fraction of a second
 
+A fourth, `keda-plain`, knows no decision: see `littleq.manifests.plain`.
+
 All metrics are AverageValue with threshold 1: replicas = the decided number, rounded up. `Value` would multiply by the
 pods that are ready.
 """
@@ -30,7 +32,7 @@ from littleq.manifests.objects import (
 )
 
 #: KEDA asks three times in vain before it falls back.
-_FAILURES = 3
+FAILURES: Final = 3
 
 Trigger = Callable[[Fleet, SLAQueueConfig], Object]
 
@@ -112,7 +114,7 @@ def scaled_object(fleet: Fleet, queue: SLAQueueConfig, trigger: Trigger) -> Obje
             "cooldownPeriod": sizing.cooldown_seconds(queue),
             # Without an answer: what runs stays, or as many as the plan says, if those are more.
             "fallback": {
-                "failureThreshold": _FAILURES,
+                "failureThreshold": FAILURES,
                 "replicas": fallback.value,
                 "behavior": "currentReplicasIfHigher",
             },

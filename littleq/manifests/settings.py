@@ -55,6 +55,7 @@ class Settings:
         grace: seconds that running jobs get when their worker shall stop, for every queue; None: the longest time
             limit of the queue's jobs.
         time_limits: those, by queue; a queue that is missing has Dramatiq's default.
+        account_annotations: of the ServiceAccounts, such as the role that pods have at a cloud.
         monitor_labels: labels by which a Prometheus finds its ServiceMonitors and PrometheusRules.
 
     Raises:
@@ -74,6 +75,7 @@ class Settings:
     grace: float | None = None
     time_limits: Mapping[str, TimeLimit] = field(default_factory=dict)
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
+    account_annotations: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value, pattern, legal in (

@@ -21,6 +21,7 @@ from littleq.manifests import (
     disruption,
     hpa,
     network,
+    plain,
     scaledobjects,
     trial,
     watching,
@@ -115,6 +116,20 @@ def _keda_external_push(fleet: Fleet) -> Folder:
     }
 
 
+def _keda_plain(fleet: Fleet) -> Folder:
+    folder = {}
+    if plain.needs_authentication(fleet.config):
+        folder["authentication.yaml"] = File(
+            "How KEDA gets at the broker: Secret littleq-broker, or who the pods are at the cloud.",
+            [plain.authentication(fleet)],
+        )
+    made = [plain.scaled_object(fleet, queue) for queue in fleet.scaled]
+    return {
+        **folder,
+        "scaledobjects.yaml": File("KEDA sets the workers by the jobs that it sees itself.", made),
+    }
+
+
 def _hpa(fleet: Fleet) -> Folder:
     made = [hpa.autoscaler(fleet, queue) for queue in fleet.scaled]
     return {"autoscalers.yaml": File("An HPA sets the workers of each queue to the decision.", made)}
@@ -134,6 +149,7 @@ _OVERLAYS: Final[dict[str, Callable[[Fleet], Folder]]] = {
     "keda": _keda,
     "keda-metrics-api": _keda_metrics_api,
     "keda-external-push": _keda_external_push,
+    "keda-plain": _keda_plain,
     "hpa": _hpa,
     "monitoring": _monitoring,
 }

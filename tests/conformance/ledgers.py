@@ -77,6 +77,8 @@ class OnServer:
             slot, queue = key.decode().removeprefix(f"{PREFIX}:slot:").split(":", 1)
             self.client.rename(key, f"{PREFIX}:slot:{int(slot) - slots}:{queue}")
         self._age_decisions(seconds)
+        for key in self.client.keys(f"{PREFIX}:attempt:*"):
+            self.client.pexpire(key, self.client.pttl(key) - round(seconds * 1000))
 
     def empty(self) -> None:
         self.client.flushall()

@@ -1,5 +1,18 @@
-"""Fixtures of `tests.support`."""
+"""Fixtures of `tests.support` and `tests.brokers`."""
 
+from tests.brokers.rabbitmq import own_rabbit, queue, rabbit, rabbit_app
+from tests.brokers.sqs import aws, moto_server, sqs_app
 from tests.support import dramatiq_processes, make_app, our_app
 
-__all__ = ["dramatiq_processes", "make_app", "our_app"]
+__all__ = [
+    "aws",
+    "dramatiq_processes",
+    "make_app",
+    "moto_server",
+    "our_app",
+    "own_rabbit",
+    "queue",
+    "rabbit",
+    "rabbit_app",
+    "sqs_app",
+]

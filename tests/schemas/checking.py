@@ -68,6 +68,8 @@ def _of_a_trigger(trigger: dict[str, Any]) -> Iterator[str]:
     for parameter in parameters:
         name = parameter["name"]
         is_needed = parameter.get("metadataVariableReadable") and not parameter.get("optional")
+        if parameter.get("triggerAuthenticationVariableReadable") and "authenticationRef" in trigger:
+            is_needed = False  # it may come from there
         if is_needed and "default" not in parameter and not {name, f"{name}FromEnv"} & set(metadata):
             yield f"metadata lacks {name!r}"
         if name in metadata and metadata[name] not in parameter.get("allowedValue", [metadata[name]]):

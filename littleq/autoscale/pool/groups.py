@@ -9,6 +9,7 @@ from littleq.autoscale.pool.child import Work
 from littleq.autoscale.pool.processes import Part
 from littleq.autoscale.pool.supervisor import Group
 from littleq.backends import backend_for
+from littleq.ledger import unshared_problem
 from littleq.redaction import redact_url
 from littleq.server import exporter
 
@@ -25,6 +26,8 @@ def server_problem(broker: Broker, config: Config) -> str | None:
     """Why no other process could decide for this app, or work for it, in one sentence; None: nothing is wrong."""
     if config.url.startswith("stub:"):
         return "A queue at stub:// lives in one process, and others shall work for it: name a server with --redis."
+    if problem := unshared_problem(config, "a controller"):
+        return problem
     backend = backend_for(broker)
     if backend.ping is not None and not backend.serves(config.url):
         return (

@@ -54,7 +54,9 @@ STOCK = Capabilities(
     recovery=Fact(None, "After the broker's heartbeat timeout (60 s), at its next maintenance."),
     machine_recovery=Fact(None, "After the broker's heartbeat timeout (60 s), at its next maintenance."),
     restart=_RESTART,
-    poison=Fact("broker", "A job handed out to five workers that died is a dead letter."),
+    poison=Fact(
+        "handed out", "A job handed out to five workers that died is a dead letter, whether it had begun or not."
+    ),
     dead_letters=_KEPT,
     pause=NO_PAUSE,
     cancel=NO_CANCEL,

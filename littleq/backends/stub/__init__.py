@@ -17,6 +17,15 @@ from littleq.backends.stub.inspector import StubInspector
 if TYPE_CHECKING:
     from dramatiq.brokers.stub import StubBroker
 
+    from littleq.config import Config
+
+
+def build_stub_broker(_config: Config) -> StubBroker:
+    """A StubBroker; there is nothing that a configuration could say about one."""
+    from dramatiq.brokers.stub import StubBroker
+
+    return StubBroker()
+
 
 def stub_backend(broker: StubBroker) -> Backend:
     """The backend of a StubBroker; its accounts are kept on the broker itself."""

@@ -149,6 +149,8 @@ def _bounded(
 ) -> Answer:
     """Within min and max, the bound of the fleet and the largest step, and the sentence with its end."""
     least, most = settings.min_workers, settings.max_workers
+    if settings.useful_workers is not None:
+        most = max(least, min(most, settings.useful_workers))
     before = max(inputs["desired_before"], inputs["standing_workers"])  # the last decision may have been lost
     if settings.concurrency_global is not None:
         most = max(least, min(most, math.ceil(settings.concurrency_global / settings.threads_per_worker)))
@@ -162,7 +164,10 @@ def _bounded(
     if desired > most:
         desired = most
         bound = "max_workers" if most == settings.max_workers else "concurrency_global"
-        why += f"; {workers} are wanted, {bound} allows {most}"
+        allows = f"{bound} allows {most}"
+        if most == settings.useful_workers:
+            allows = f"but the broker gives jobs to {most} at a time (partitions of the topic)"
+        why += f"; {workers} are wanted, {allows}"
     elif desired < least:
         desired = least
         why += f"; min_workers keeps {least}"

@@ -24,6 +24,8 @@ class ScalingSettings:
         scale_threshold: share of the SLA that a job may plan to wait; the rest is reserve; (0, 1].
         max_step_up, max_step_down: most workers that one decision adds or takes away; None: any number.
         concurrency_global: most jobs of the queue that run at a time, over the fleet; None: any number.
+        useful_workers: most workers that the broker gives jobs of the queue to at a time, which `max_workers` does not
+            exceed then (the partitions of a Kafka topic); None: any number.
     """
 
     sla_seconds: float
@@ -40,6 +42,7 @@ class ScalingSettings:
     max_step_up: int | None = None
     max_step_down: int | None = None
     concurrency_global: int | None = None
+    useful_workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

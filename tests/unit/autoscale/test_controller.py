@@ -495,6 +495,20 @@ def test_a_controller_of_a_configuration_opens_what_it_names() -> None:
     controller.close()
 
 
+def test_no_more_workers_are_decided_on_than_the_broker_gives_jobs_to(fleet: Fleet) -> None:
+    controller = fleet.controller(most_workers=lambda queue: 2 if queue == "q" else None)
+    fleet.run(60, controller)
+    found = fleet.decision()
+    assert found is not None
+    assert (found.desired_workers, found.settings.max_workers, found.settings.useful_workers) == (2, 2, 2)
+    assert "are wanted, but the broker gives jobs to 2 at a time (partitions of the topic)" in found.reason
+    assert scaling.recompute(found.settings, found.decision.inputs).reason == found.reason
+    fleet.broker.is_away = True
+    fleet.run(20, controller)
+    found = fleet.decision()
+    assert found is not None and found.desired_workers == 2
+
+
 def test_a_backend_without_a_schedule_is_enough(fleet: Fleet) -> None:
     fleet.delayed = 3
     (tick,) = fleet.run(1, fleet.controller())

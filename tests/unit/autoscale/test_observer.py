@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields as names_of
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,11 +19,12 @@ from littleq.autoscale.observer import (
     scaling_settings,
     settings_now,
     staff_of,
+    within_useful,
 )
 from littleq.backends.base import TruthTable
 from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.base import LedgerSnapshot, Presence, QueueLedger
-from littleq.policies.scaling import Observation, ScalingSettings
+from littleq.policies.scaling import Observation, ScalingSettings, decide
 
 TOTALS = {
     "offered:critical": 1.0,
@@ -166,7 +168,34 @@ def test_each_setting_is_passed_on() -> None:
     )
     assert scaling_settings(queue, config(queue, decide_seconds=6.0)) == expected
     defaults = ScalingSettings(sla_seconds=1.0)  # a field that was forgotten above would be as here
-    assert all(getattr(expected, f.name) != getattr(defaults, f.name) for f in names_of(ScalingSettings))
+    names = {f.name for f in names_of(ScalingSettings)} - {"useful_workers"}  # the broker's to say
+    assert all(getattr(expected, name) != getattr(defaults, name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "bounds", "most"),
+    [(None, (0, 7), 7), (4, (0, 7), 4), (9, (0, 7), 7), (7, (0, 7), 7), (2, (3, 7), 3), (0, (0, 7), 0)],
+)
+def test_no_more_workers_than_the_broker_gives_jobs_to(
+    partitions: int | None, bounds: tuple[int, int], most: int
+) -> None:
+    found = within_useful(
+        ScalingSettings(sla_seconds=1.0, min_workers=bounds[0], max_workers=bounds[1]), partitions
+    )
+    assert (found.min_workers, found.max_workers, found.useful_workers) == (bounds[0], most, partitions)
+
+
+def test_a_broker_that_knows_little_is_read_like_any_other() -> None:
+    """As SQS and Kafka tell: about so many, no age, no due times, no schedule."""
+    truth = TruthTable("q", ready=50, in_flight=8, delayed=9, approximate=frozenset({"ready", "in_flight"}))
+    seen = observe(snapshot(worker("w", 8, "q"), q=TOTALS), {"q": truth}, None, config(Q))["q"]
+    assert (seen.ready, seen.in_flight, seen.delayed, seen.oldest_age, seen.due) == (50, 8, 9, None, ())
+    settings = scaling_settings(Q, config(Q))
+    _, state = decide(settings, seen)
+    later = replace(seen, now=seen.now + 5.0, offered=(seen.offered or 0.0) + 200.0)
+    decision, _ = decide(settings, later, state)
+    assert decision.regime not in ("blind", "idle")
+    assert decision.desired_workers > 0
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import pytest
 
 from littleq.backends.base import Accounts, DeadLetter, LetterFilter, TruthTable, Whereabouts
+from littleq.backends.capabilities import LEDGER_ACCOUNTS, Capabilities
+from littleq.backends.stub.capabilities import CAPABILITIES
 from littleq.cli.options import Session
 from littleq.config import Config
 from littleq.dead_letters import Group, grouped, passes
@@ -188,6 +190,11 @@ class FakeBackend:
     dead_letters: FakeStore = field(default_factory=FakeStore)
     schedule: FakeSchedule | None = None
     controls: FakeControls | None = None
+    capabilities: Capabilities = CAPABILITIES
+
+    def keep_no_accounts(self) -> None:
+        """Leave them to the ledger, as RabbitMQ, SQS and Kafka do."""
+        self.capabilities = replace(CAPABILITIES, accounts=LEDGER_ACCOUNTS)
 
     def become_able(self) -> None:
         """Keep delayed jobs and pause queues, as LittleQ's RedisBroker does."""

@@ -9,6 +9,12 @@ from typing import Any
 import pytest
 
 from littleq.backends.base import Accounts, TruthTable
+from littleq.cli import audit as command
+from littleq.cli.options import Session
+from littleq.config import Config
+from littleq.ledger.base import Batch, Presence
+from littleq.ledger.memory import MemoryLedger
+from littleq.testing import ManualClock
 
 Littleq = Callable[..., Any]
 
@@ -136,3 +142,112 @@ def test_bad_input_is_exit_code_2(littleq: Littleq, backend: Any, args: tuple[st
     answer = littleq("audit", *args)
     assert answer.code == 2
     assert answer.err.count("\n") == 1
+
+
+# --- where the ledger keeps the accounts ---
+
+
+@pytest.fixture
+def told(backend: Any, monkeypatch: pytest.MonkeyPatch) -> MemoryLedger:
+    """The ledger of a broker without accounts: 1,000 jobs were sent to mail, 20 minutes ago; 990 done, 4 skipped."""
+    backend.keep_no_accounts()
+    clock = ManualClock()
+    ledger = MemoryLedger(clock)
+    worker = Presence("w1", host="h", pid=1, threads=4, queues=("mail",), started_at=1.0)
+    service = {"service:count": 990, "service:sum": 99.0}
+    counts = {"admitted:default": 900, "deferred:default": 60, "bypassed:critical": 40, "shed:default": 7}
+    ledger.apply(Batch("w1", 1, {"mail": {**counts, "done": 990, "skipped": 4, **service}}, worker))
+    clock.advance(1200.0)
+    opened = Session(Config(url="stub://"), None, backend, ledger)  # type: ignore[arg-type]
+    for module in ("audit", "selection", "queue"):
+        monkeypatch.setattr(f"littleq.cli.{module}.session", lambda *_: opened)
+    monkeypatch.setattr(command.examine_by_ledger, "__kwdefaults__", {"killed": 0, "pause": lambda _: None})
+    return ledger
+
+
+def test_the_ledgers_accounts_are_checked_and_said_to_be_its_own(
+    littleq: Littleq, backend: Any, told: MemoryLedger
+) -> None:
+    backend.inspector.tables["mail"] = [TruthTable("mail", ready=4, dead=2, approximate=frozenset({"ready"}))]
+    answer = littleq("audit")
+    assert answer.code == 0
+    lines = [line.split() for line in answer.out.splitlines()]
+    for line in (["~1,000", "admitted"], ["=", "~4", "ready"], ["+", "2", "dead"], ["+", "~990", "done"]):
+        assert line in lines
+    assert "holds within 0 jobs" in answer.out
+    assert "are the ledger's, up to flush_seconds (1 s) old." in answer.out
+
+
+def test_what_a_killed_worker_had_not_told_is_allowed_when_it_is_said(
+    littleq: Littleq, backend: Any, told: MemoryLedger
+) -> None:
+    """Eight threads of 0.1 s each finish 80 jobs a second, and hold two each."""
+    backend.inspector.tables["mail"] = [TruthTable("mail", ready=1)]
+    answer = littleq("audit")
+    assert answer.code == 1
+    assert "DOES NOT HOLD: 995 accounted for, 5 missing, of 0 that the ledger may be off" in answer.out
+    assert "up to 96 jobs each, which --killed N allows for" in answer.out
+    assert littleq("audit", "--killed", "1").code == 0
+    backend.inspector.tables["mail"] = [TruthTable("mail", ready=103)]
+    assert littleq("audit", "--killed", "1").code == 1
+
+
+def test_running_processes_are_allowed_a_flush(littleq: Littleq, backend: Any, told: MemoryLedger) -> None:
+    told.apply(Batch("w2", 1, {"mail": {"admitted:default": 6000}}))
+    told._clock.advance(10.0)  # type: ignore[attr-defined]
+    backend.inspector.tables["mail"] = [TruthTable("mail", ready=6026)]
+    found = json.loads(littleq("audit", "--json").out)["queues"]["mail"]
+    assert found["holds"] is True
+    assert found["difference"] == -20
+    assert found["tolerance"] >= 100
+    assert found["per_death"] >= 16
+    assert "accounts" in found["approximate"]
+
+
+def test_strangers_are_left_out_here_too(littleq: Littleq, backend: Any, told: MemoryLedger) -> None:
+    backend.inspector.tables["mail"] = [TruthTable("mail", ready=9)]
+    assert littleq("audit").code == 1
+    backend.inspector.stranger_counts["mail"] = 3
+    assert littleq("audit").code == 0
+
+
+def test_a_queue_that_is_on_its_way_is_read_again(littleq: Littleq, backend: Any, told: MemoryLedger) -> None:
+    backend.inspector.tables["mail"] = [TruthTable("mail", ready=1), TruthTable("mail", ready=6)]
+    assert littleq("audit").code == 0
+
+
+def test_purged_letters_are_counted_where_the_broker_does_not(
+    littleq: Littleq, backend: Any, told: MemoryLedger, make_letter: Callable[..., Any]
+) -> None:
+    backend.bury(*(make_letter(number) for number in range(6)))
+    backend.inspector.tables["mail"] = [TruthTable("mail", dead=6)]
+    assert littleq("audit").code == 0
+    assert littleq("dlq", "purge", "--all", "--yes").code == 0
+    backend.inspector.tables["mail"] = [TruthTable("mail")]
+    assert told.snapshot().queue("mail").totals["purged"] == 6
+    assert littleq("audit").code == 0
+
+
+def test_purged_letters_are_not_counted_twice_where_it_does(
+    littleq: Littleq, backend: Any, two_accidents: Any
+) -> None:
+    opened: list[Any] = []
+    assert littleq("dlq", "purge", "--all", "--yes").code == 0
+    from littleq.cli import selection
+
+    opened.append(selection.session(None, None))
+    assert dict(opened[0].ledger.snapshot().queues) == {}
+
+
+def test_a_ledger_in_memory_is_no_witness(
+    littleq: Littleq, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.keep_no_accounts()
+    backend.inspector.tables["mail"] = [BALANCED]
+    opened = Session(Config(url="amqp://me:hunter2@rabbit"), None, backend, MemoryLedger())  # type: ignore[arg-type]
+    monkeypatch.setattr("littleq.cli.audit.session", lambda *_: opened)
+    answer = littleq("audit")
+    assert answer.code == 2
+    assert "amqp:// keeps none and ledger_url is not set" in answer.err
+    assert answer.err.count("\n") == 1
+    assert "hunter2" not in answer.err

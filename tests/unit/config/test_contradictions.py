@@ -124,3 +124,38 @@ def test_a_bounded_control_queue_raises_a_doubt(settings: dict[str, Any], is_dou
     """A decision that is refused is none; and periodiq ends when it is."""
     config = Config(queues={"c": SLAQueueConfig("c", **settings)}, control_queue="c")
     assert [("must never be refused" in doubt) for doubt in doubts(config)] == [True] * is_doubted
+
+
+@pytest.mark.parametrize(
+    ("url", "workers", "says"),
+    [
+        ("kafka://a", 13, "a new topic has 12 partitions (littleq.partitions is not set in url)"),
+        ("kafka://a?littleq.partitions=4", 5, "a new topic has 4 partitions (littleq.partitions in url)"),
+        ("kafka://a", 12, None),
+        ("kafka://a?littleq.partitions=40", 40, None),
+        ("amqp://a", 40, None),
+        ("redis://a?littleq.partitions=1", 40, None),
+    ],
+)
+def test_more_workers_than_partitions_are_a_doubt(url: str, workers: int, says: str | None) -> None:
+    queues = {"q": SLAQueueConfig("q", max_workers=workers)}
+    told = list(doubts(Config(url=url, queues=queues)))
+    assert (says is not None and says in told[0]) or told == []
+    control = {"littleq.control": SLAQueueConfig("littleq.control", max_workers=40, admission="off")}
+    assert list(doubts(Config(url=url, queues=control))) == []
+
+
+def test_the_partitions_that_are_assumed_are_those_that_topics_get() -> None:
+    from littleq.backends.kafka.urls import DEFAULT_PARTITIONS
+    from littleq.config.kinds import KAFKA_PARTITIONS
+
+    assert KAFKA_PARTITIONS == DEFAULT_PARTITIONS
+
+
+@pytest.mark.parametrize("url", ["amqp://rabbit", "amqps://rabbit", "sqs://eu-west-1", "kafka://a:9092"])
+def test_a_broker_that_keeps_no_ledger_is_no_place_for_it(url: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"ledger_url is '.*', a broker that cannot keep a ledger"
+    ) as no:
+        Config(ledger_url=url)
+    assert "redis://localhost:6379, embedded:// on one machine, or memory://" in str(no.value)

@@ -43,12 +43,30 @@ def test_every_setting_is_described_once_with_its_origin(folder: Path) -> None:
         ("url = 'redis://db'", ["redis://db", "the broker's server, url from littleq.toml"]),
         ("ledger_url = 'redis://db'", ["redis://db (ledger_url from littleq.toml)"]),
         ("url = 'stub://'", ["stub://", "lost at its end"]),
+        (
+            "url = 'amqp://me:hunter2@rabbit'",
+            [
+                "the memory of each process by itself, lost at its end (amqp:// keeps none, url from littleq.toml",
+                "; ledger_url is not set). ",
+                *(
+                    "fleet-wide metrics",
+                    "capacity of workers in other processes",
+                    "no autoscaling",
+                    "poison jobs",
+                ),
+                *("`littleq audit`", "`littleq monitor`", 'ledger_url = "redis://', '"embedded://"'),
+            ],
+        ),
+        ("url = 'kafka://b'\nledger_url = 'memory://'", ["memory://, the memory of each", "no autoscaling"]),
+        ("url = 'sqs://eu'\nledger_url = 'redis://db'", ["redis://db (ledger_url from littleq.toml)"]),
     ],
 )
 def test_the_ledgers_place_is_told(folder: Path, text: str, pieces: list[str]) -> None:
     write(folder, text)
     told = ledger_place(loaded(folder))
     assert [piece for piece in pieces if piece not in told] == []
+    assert ("no autoscaling" in told) == ("each process" in told)
+    assert "hunter2" not in told
 
 
 positive = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)

@@ -14,7 +14,7 @@ from redis import Redis, SSLConnection, UnixDomainSocketConnection
 from littleq.backends.redis.urls import SCHEMES, redis_client
 from littleq.config import Config
 from littleq.errors import ConfigurationError
-from littleq.ledger import MemoryLedger, open_ledger
+from littleq.ledger import MemoryLedger, in_memory, open_ledger, unshared_problem
 from littleq.ledger.redis import RedisLedger
 
 
@@ -70,13 +70,51 @@ def test_an_embedded_server_is_joined_when_it_is_asked_for(monkeypatch: pytest.M
     assert joined == [None, Path("/srv/jobs")]
 
 
+@pytest.mark.parametrize("url", ["amqp://rabbit", "amqps://rabbit", "sqs://eu-west-1", "kafka://broker:9092"])
+def test_a_broker_that_keeps_none_has_it_in_memory_or_where_it_is_named(url: str) -> None:
+    one = open_ledger(Config(url=url, namespace="one"))
+    assert isinstance(one, MemoryLedger)
+    assert open_ledger(Config(url=url, namespace="one")) is one
+    assert in_memory(Config(url=url))
+    named = Config(url=url, ledger_url="redis://db")
+    assert isinstance(open_ledger(named), RedisLedger)
+    assert not in_memory(named)
+
+
 @pytest.mark.parametrize(
-    "url", ["amqp://me:hunter2@rabbit:5672", "sqs://", "kafka://broker", "hunter2@db:6379"]
+    ("url", "ledger_url", "why"),
+    [
+        ("amqp://me:hunter2@rabbit", None, "amqp:// keeps none and ledger_url is not set"),
+        ("kafka://broker?sasl.password=hunter2", "memory://", "ledger_url is memory://"),
+        ("redis://me:hunter2@db", "stub://", "ledger_url is stub://"),
+    ],
 )
-def test_other_places_are_refused_in_one_sentence_without_the_url(url: str) -> None:
-    config: Any = SimpleNamespace(
-        url=url, ledger_url=None, namespace="dramatiq"
-    )  # as with a broker of another kind
+def test_who_must_see_others_is_told_why_it_cannot(url: str, ledger_url: str | None, why: str) -> None:
+    problem = unshared_problem(Config(url=url, ledger_url=ledger_url), "a monitor")
+    assert problem is not None
+    assert f"({why}), where a monitor sees nothing" in problem
+    assert "LITTLEQ_LEDGER_URL" in problem
+    assert "embedded://" in problem
+    assert "hunter2" not in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "redis://db"},
+        {"url": "stub://"},
+        {"url": "stub://", "ledger_url": "memory://"},
+        {"url": "sqs://eu-west-1", "ledger_url": "embedded://"},
+    ],
+)
+def test_a_shared_ledger_and_a_queue_in_one_process_are_no_problem(settings: dict[str, str]) -> None:
+    assert unshared_problem(Config(**settings), "a monitor") is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ledger_url", ["amqp://me:hunter2@rabbit:5672", "hunter2@db:6379"])
+def test_other_places_are_refused_in_one_sentence_without_the_url(ledger_url: str) -> None:
+    config: Any = SimpleNamespace(url="redis://db", ledger_url=ledger_url, namespace="dramatiq")
     with pytest.raises(ConfigurationError, match="set ledger_url to") as refusal:
         open_ledger(config)
     assert "hunter2" not in str(refusal.value)

@@ -46,6 +46,9 @@ def test_threads_are_servers(threads: int) -> None:
         ({"concurrency_global": 4}, 4, "concurrency_global allows 4"),
         ({"concurrency_global": 5, "threads_per_worker": 2}, 3, "concurrency_global allows 3"),
         ({"concurrency_global": 2, "min_workers": 4}, 4, "allows 4"),
+        ({"useful_workers": 3}, 3, "but the broker gives jobs to 3 at a time (partitions of the topic)"),
+        ({"useful_workers": 3, "max_workers": 2}, 2, "max_workers allows 2"),
+        ({"useful_workers": 2, "min_workers": 4}, 4, "allows 4"),
     ],
 )
 def test_a_bound_is_obeyed_and_named(bounds: dict[str, Any], desired: int, says: str) -> None:

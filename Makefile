@@ -13,8 +13,8 @@ IMAGE_EXTRAS := cli server keda kubernetes
 
 .PHONY: demo test test-docker chaos check bench image lock rendered clean
 
-demo: $(READY)  ## little more than a minute: a real trace, once on an elastic pool of real workers and once on a fixed one
-	$(BIN)/python -m examples.demo
+demo: $(READY)  ## little more than a minute: a real trace, once on an elastic pool of real workers and once on a fixed one; BROKER=rabbitmq, sqs or kafka
+	$(BIN)/python -m examples.demo --broker $(BROKER)
 
 test: $(READY)  ## two files at a time: most of them wait for servers and processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -45,10 +45,11 @@ lock: $(READY)  ## what the image holds, with hashes, as new as pyproject.toml a
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		docker/build.in --output-file docker/build.txt
 
-rendered: $(READY)  ## what is checked in and made by the code: k8s/, and the rules and the dashboard of compose.yaml
+rendered: $(READY)  ## what is checked in and made by the code: k8s/, the rules and the dashboard of compose.yaml, a table of the docs
 	$(BIN)/littleq manifests --out k8s
 	$(BIN)/littleq manifests --format prometheus > compose/rules.yml
 	$(BIN)/littleq manifests --format grafana > compose/grafana/dashboards/littleq.json
+	$(BIN)/python -m littleq.backends.table docs/brokers.md
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv

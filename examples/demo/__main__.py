@@ -1,4 +1,4 @@
-"""`python -m examples.demo [--seconds 26]`, from the root of the repository."""
+"""`python -m examples.demo [--broker redis] [--seconds 26]`, from the root of the repository."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from examples.demo.servers import BROKERS
 from examples.demo.stopping import StopSwitch
 
 
@@ -23,13 +24,14 @@ def main() -> None:
         metavar="N",
         help="how long jobs are sent to each of the two pools (default: 26)",
     )
+    parser.add_argument("--broker", choices=BROKERS, default=BROKERS[0], help="default: %(default)s")
     arguments = parser.parse_args()
     try:
         from examples.demo.story import tell  # noqa: PLC0415
     except ImportError as error:
         sys.stderr.write(f"The demo needs {error.name}: pip install 'littleq[demo]', or run make demo\n")
         sys.exit(1)
-    tell(arguments.seconds, switch, began)
+    tell(arguments.seconds, arguments.broker, switch, began)
 
 
 def seconds(text: str) -> float:

@@ -1,11 +1,11 @@
-"""What the demo starts: an embedded server, and pools of worker processes with an exporter beside them.
+"""What the demo starts: an embedded server, maybe one of another broker, and pools of workers with an exporter beside.
 
 All of it lives in a new folder, on a free port, with no LITTLEQ_* variable of the user's: the user's own
 server is not touched, and each demo starts from zero.
 
 Who ends them. The pool's processes hang on a leash that this process holds (`littleq.autoscale.pool.leash`), the
-server on its guardian, which stops it when its last user is gone. Both notice by themselves when this process is
-killed.
+embedded server on its guardian, which stops it when its last user is gone, another one on a pipe. All notice by
+themselves when this process is killed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from examples.demo.meter import Meter
+from examples.demo.servers import Server
 from examples.demo.stopping import StopSwitch
 from littleq.backends.redis.embedded import connect_embedded
 
@@ -75,7 +76,9 @@ class FleetError(Exception):
 class Fleet:
     """The processes of one demo. Makes its folder at once, and starts nothing by itself."""
 
-    def __init__(self, switch: StopSwitch) -> None:
+    def __init__(self, switch: StopSwitch, broker: str = "redis") -> None:
+        self.broker = broker
+        self._server: Server | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="littleq-demo-")).resolve()
         self.data = self.folder / "data"
         self.log = self.folder / "workers.log"
@@ -100,8 +103,24 @@ class Fleet:
             sys.path.insert(0, str(ROOT))
 
     def start_server(self) -> None:
-        """Start the embedded server; this process becomes its first user."""
+        """Start the embedded server, of which this process becomes the first user, and the broker's if it is another.
+
+        Raises:
+            OSError: that one did not start.
+        """
         connect_embedded(self.data)
+        if self.broker != "redis":
+            self._server = Server(self.broker, self.folder / self.broker)
+            os.environ |= {
+                "LITTLEQ_LEDGER_URL": os.environ["LITTLEQ_URL"],
+                "LITTLEQ_URL": self._server.url,
+                **self._server.environment,
+            }
+
+    def stop_server(self) -> None:
+        """End the broker's server; the embedded one ends with its last user. May be called again."""
+        if self._server is not None:
+            self._server.stop()
 
     def start_pool(self, fixed: Mapping[str, int] | None = None) -> Pool:
         """Start a pool of workers, elastic but for the queues with a fixed number; returns at once."""

@@ -19,6 +19,7 @@ from examples.demo.view import View
 from littleq.backends import backend_for
 from littleq.backends.base import Inspector
 from littleq.background import Background
+from littleq.cli.options import Session
 from littleq.cli.watch import open_watch
 from littleq.config.sources import load_config
 from littleq.ledger import open_ledger
@@ -29,6 +30,8 @@ DRAIN_SECONDS = 8.0
 #: How often L is sampled, in seconds: often enough to see a burst of a few seconds, by a thread of its own, for drawing
 #: the screen takes longer just then.
 SAMPLE_SECONDS = 0.04
+#: The same where looking costs the broker several requests.
+REMOTE_SAMPLE_SECONDS = 0.5
 #: How often the screen is drawn, in seconds.
 VIEW_SECONDS = 0.25
 
@@ -70,14 +73,15 @@ def perform(
         before: the turn before this one, whose counts are not counted again.
     """
     load = make_load(seconds, machine)
-    samples, backend, config = Samples(), backend_for(broker), load_config()
+    samples, config = Samples(), load_config()
+    opened = Session(config, broker, backend_for(broker), open_ledger(config))
     pool = fleet.pool
     assert pool is not None
     view = View(console, open_watch(config, QUEUES), load, fleet.metrics_url, name, pool)
     began = time.monotonic()
     try:
         with view:
-            _watch(fleet, switch, load, samples, backend.inspector, view)
+            _watch(fleet, switch, load, samples, opened.backend.inspector, view)
     except Stopped:
         console.print("Stopping…")
     load.end()
@@ -85,7 +89,7 @@ def perform(
     fleet.stop_pool()  # the last counts of the workers go to the ledger now, and ours after them
     broker.littleq_gate.admission.recorder.close()
     before_totals = {} if before is None else before.totals
-    summary = summarize(load, samples, backend.inspector, open_ledger(config), config, before_totals)
+    summary = summarize(load, samples, opened, before_totals)
     totals = {queue: result.all_totals for queue, result in summary.queues.items()}
     return Turn(name, summary, _while_sent(pool, began, min(ended, began + load.seconds)), totals)
 
@@ -99,8 +103,9 @@ def _watch(
 ) -> None:
     """Show, while L is sampled, until the queues are empty again, or that takes too long."""
     start = time.monotonic()
+    pause = SAMPLE_SECONDS if fleet.broker == "redis" else REMOTE_SAMPLE_SECONDS
     sampler = Background(
-        "demo-sampler", SAMPLE_SECONDS, lambda: samples.add(time.monotonic(), inspector.depths(QUEUES))
+        "demo-sampler", pause, lambda: samples.add(time.monotonic(), inspector.depths(QUEUES))
     )
     sampler.start()
     try:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from examples.demo.farewell import become
 from examples.demo.fleet import MOST_WORKERS, Fleet, FleetError
+from examples.demo.servers import TITLES
 from examples.demo.stopping import Stopped, StopSwitch
 from littleq.cli.root import explain
 from littleq.cli.show import number, rate, seconds
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 TURN_SECONDS = 26.0
 
 
-def tell(wanted: float | None, switch: StopSwitch, began: float) -> None:
+def tell(wanted: float | None, broker: str, switch: StopSwitch, began: float) -> None:
     """Run the demo, and end this process: with 0 if all is fine, 1 if not, 128 + n after signal n.
 
     Args:
+        broker: one of `servers.BROKERS`.
         wanted: seconds of traffic for each pool; None: `TURN_SECONDS`.
         began: when the program started, by the monotonic clock.
     """
-    console, fleet, code = make_console(), Fleet(switch), 1
+    console, fleet, code = make_console(), Fleet(switch, broker), 1
     try:
         code = 0 if _play(console, fleet, switch, wanted or TURN_SECONDS) else 1
     except Stopped:
@@ -40,6 +42,7 @@ def tell(wanted: float | None, switch: StopSwitch, began: float) -> None:
         _complain(console, error)
     finally:  # nothing is printed before it is done: the reader of a pipe may have gone away
         fleet.stop_pool()
+        fleet.stop_server()
         if switch.signal is not None:
             code = 128 + switch.signal
         become(fleet.folder, fleet.port, began, code)
@@ -55,10 +58,13 @@ def _play(console: Console, fleet: Fleet, switch: StopSwitch, turn: float) -> bo
     fleet.take_environment()
     # Nothing of ours, or of Redis', may write across the screen.
     logging.basicConfig(filename=fleet.folder / "demo.log", level=logging.WARNING)
-    with console.status("starting a Valkey server"):
+    with console.status("starting a server"):
         since = time.monotonic()
         fleet.start_server()
-        tell_line(console, "server", f"Valkey, embedded, in {fleet.folder}", since)
+        words = f"Valkey, embedded, in {fleet.folder}"
+        if fleet.broker != "redis":
+            words = f"{TITLES[fleet.broker]}; the ledger on an embedded Valkey, in {fleet.folder}"
+        tell_line(console, "server", words, since)
     switch.check()
     # Not at the top: the actors that they import bind to the broker that the environment names.
     from examples.demo import comparison, load, performance, summary  # noqa: PLC0415

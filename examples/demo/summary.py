@@ -10,13 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from examples.demo.load import FLOOD_SECONDS, Load
-from littleq.backends.base import Inspector
-from littleq.cli.audit import ENDS, STATES, Verdict, examine
+from littleq.cli.audit import ENDS, STATES, Verdict, examined
+from littleq.cli.options import Session
 from littleq.cli.show import number, percent, rate, seconds
 from littleq.cli.tally import ENTERED, span
-from littleq.config import Config
 from littleq.ledger import fields
-from littleq.ledger.base import Ledger
 from littleq.metrics.observe import QueueReport, report
 
 #: Widths of the first column and of the others.
@@ -103,9 +101,7 @@ class Summary:
 def summarize(
     load: Load,
     samples: Samples,
-    inspector: Inspector,
-    ledger: Ledger,
-    config: Config,
+    opened: Session,
     before: Mapping[str, Mapping[str, float]],
 ) -> Summary:
     """Read the end of it. To be called when nobody counts any more.
@@ -116,20 +112,20 @@ def summarize(
     Args:
         before: the totals when the turn began, by queue.
     """
-    snapshot = ledger.snapshot()
+    snapshot = opened.ledger.snapshot()
     queues = {}
     for queue, outcomes in load.outcomes().items():
         known = snapshot.queue(queue)
         then = before.get(queue, {})
         grown = {name: total - then.get(name, 0.0) for name, total in known.totals.items()}
         whole = replace(known, totals=grown, recent=grown, recent_seconds=samples.seconds)
-        verdict = examine(inspector, queue)
+        verdict = examined(opened, queue)
         view = replace(snapshot, queues={queue: whole})
         queues[queue] = QueueResult(
             outcomes=outcomes,
             totals=grown,
             all_totals=known.totals,
-            report=report(queue, view, verdict.table, config),
+            report=report(queue, view, verdict.table, opened.config),
             sampled=samples.mean(queue),
             verdict=verdict,
         )
@@ -242,7 +238,8 @@ def _equation(verdict: Verdict) -> tuple[str | tuple[str, str], ...]:
     terms = [f"{number(count)} {name.replace('_', ' ')}" for name, count in places.items() if count]
     equation = f"{number(accounts.admitted)} admitted = {' + '.join(terms) or '0'}  "
     if verdict.holds:
-        return equation, ("✔ holds", "green")
+        within = f", within {number(verdict.tolerance)}" if verdict.difference else ""
+        return equation, (f"✔ holds{within}", "green")
     difference = verdict.difference or 0
     words = "missing" if difference > 0 else "too many"
     return equation, (f"✘ does not hold: {number(abs(difference))} {words}", "bold red")

@@ -12,7 +12,7 @@ is asked what of the last batch it has.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -72,6 +72,7 @@ class Parcel:
         deliveries: how many workers died on it, where the broker counts.
         note: what its source needs to find it again; no secret.
         reason: why nobody could read it, where the broker of a dead letter says so.
+        key: what keeps its order among others (a partition key, a message group), where it is not in the message.
     """
 
     parcel_id: str
@@ -81,6 +82,7 @@ class Parcel:
     deliveries: int | None = None
     note: str = ""
     reason: str = ""
+    key: bytes | None = None
 
     @property
     def ref(self) -> Ref:
@@ -229,6 +231,16 @@ def is_known(data: bytes) -> bool:
     """Whether a job is in LittleQ's accounts."""
     message = decoded(data)
     return message is not None and job.is_known(message.options)
+
+
+def with_death(parcel: Parcel) -> bytes:
+    """What a dead letter is where no count stands beside it: why the broker took it for poison goes into its record."""
+    message = decoded(parcel.data)
+    if message is None or parcel.deliveries is None or job.read(message.options).get("dead"):
+        return parcel.data
+    options = dict(message.options)
+    job.write(options, dead={"reason": "poison", "attempts": parcel.deliveries, "at": parcel.at or 0.0})
+    return bytes(replace(message, options=options).encode())
 
 
 def content_id(data: bytes, seen: Collection[str] = ()) -> str:

@@ -71,6 +71,13 @@ def examine(inspector: Inspector, queue: str) -> Verdict:
             return verdict
 
 
+def examined(opened: Session, queue: str, *, killed: int = 0) -> Verdict:
+    """Audit one queue by the accounts that there are, the broker's or the ledger's."""
+    if opened.backend.capabilities.accounts.value == "ledger":
+        return examine_by_ledger(opened, queue, killed=killed)
+    return examine(opened.backend.inspector, queue)
+
+
 def examine_by_ledger(
     opened: Session, queue: str, *, killed: int = 0, pause: Callable[[float], None] = time.sleep
 ) -> Verdict:
@@ -137,9 +144,7 @@ def audit(
     by_ledger = opened.backend.capabilities.accounts.value == "ledger"
     if by_ledger:
         options.shared_ledger(opened.config)
-        verdicts = [examine_by_ledger(opened, queue, killed=killed) for queue in opened.queues(queues)]
-    else:
-        verdicts = [examine(opened.backend.inspector, queue) for queue in opened.queues(queues)]
+    verdicts = [examined(opened, queue, killed=killed) for queue in opened.queues(queues)]
     if as_json:
         echo_json({"holds": _overall(verdicts), "queues": {v.table.queue: _record(v) for v in verdicts}})
     else:

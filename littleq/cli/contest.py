@@ -86,7 +86,7 @@ def hold(given: Options) -> None:
 
 def record(given: Options) -> None:
     """Write what a live queue is sent as a trace."""
-    from littleq.cli.options import session
+    from littleq.cli.options import session, shared_ledger
     from littleq.simulation.recording import record_ledger
 
     queue = _queue(given)
@@ -94,6 +94,7 @@ def record(given: Options) -> None:
         raise click.UsageError("--record only records: play what it wrote with --trace, in a second command.")
     ensure_writable(given["record"])
     opened = session(given["url"], given["config_file"])
+    shared_ledger(opened.config)
     step = given["step"] or LEDGER_STEP
     trace = record_ledger(opened.ledger, queue, duration=given["duration"] or DEFAULT_SECONDS, step=step)
     write_trace(given["record"], trace, source=f"littleq simulate --record, queue {queue}")

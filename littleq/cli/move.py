@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from littleq.cli import options
-from littleq.cli.moved import Result
+from littleq.cli.moved import Result, remaining
 from littleq.cli.root import explain
 from littleq.cli.show import counted
 from littleq.cli.terminal import echo_json, make_console
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from littleq.moving.journal import Journal
 
 URL = "HOST:PORT|URL"
+#: Between two looks at a source that has something left, in seconds.
+LOOK_SECONDS = 0.5
 
 
 @click.command()
@@ -49,6 +52,12 @@ URL = "HOST:PORT|URL"
 @click.option(
     "--rate", type=options.RATE, metavar="RATE", help="Jobs per second at most. Default: as fast as it goes."
 )
+@click.option(
+    "--wait",
+    type=options.DURATION,
+    metavar="TIME",
+    help="How long to wait for what workers hold, or what cannot be seen yet.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count what would be moved.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.option(
@@ -67,6 +76,7 @@ def move(
     to_namespace: str | None,
     journal: Path | None,
     rate: float | None,
+    wait: float | None,
     dry_run: bool,
     as_json: bool,
     config_file: Path | None,
@@ -90,7 +100,7 @@ def move(
         _tell(queue, table, source, target, as_json=as_json)
         return
     path = journal or Path(f"littleq-move-{queue}.journal")
-    result = _Move(source, target, queue, path).run(table, rate)
+    result = _Move(source, target, queue, path).run(table, rate, wait or 0.0)
     result.show(as_json=as_json)
     if result.interrupted:
         raise KeyboardInterrupt
@@ -165,7 +175,7 @@ class _Move:
         }
         self.journal: Journal = Journal(path, ends)
 
-    def run(self, table: TruthTable, rate: float | None) -> Result:
+    def run(self, table: TruthTable, rate: float | None, wait: float) -> Result:
         from littleq.backends.transfer import KINDS, open_transfer
         from littleq.moving import Mover
 
@@ -182,6 +192,7 @@ class _Move:
             with _signals(mover) as signals:
                 try:
                     mover.run(self._counts)
+                    self._wait(mover, time.monotonic() + wait)
                 except Exception as error:
                     trouble = explain(error)
                     if trouble is None:
@@ -192,10 +203,16 @@ class _Move:
         for end in (here, there):
             with suppress(Exception):  # what had to be kept is kept
                 end.close(finished=result.is_complete)
-        if result.is_complete:
+        if result.is_over:
             journal.end()
         journal.close()
         return result
+
+    def _wait(self, mover: Mover, deadline: float) -> None:
+        """Go on with what comes, until there is nothing or it is too late."""
+        while not mover.stopping and time.monotonic() < deadline and remaining(self.source.truth(self.queue)):
+            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            mover.go_on(self._counts)
 
     def _counts(self) -> dict[Kind, int]:
         from littleq.backends.transfer import KINDS

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from littleq.moving import Totals
 
 
+def remaining(table: TruthTable) -> int:
+    """Jobs that are left, those that workers hold too."""
+    return table.ready + table.delayed + table.dead + table.in_flight + table.orphaned
+
+
 @dataclass
 class Result:
     """What a run has come to."""
@@ -31,13 +36,13 @@ class Result:
     trouble: str | None
 
     @property
-    def remaining(self) -> int:
-        table = self.left
-        return table.ready + table.delayed + table.dead + table.in_flight + table.orphaned
-
-    @property
     def unverified(self) -> int:
         return sum(each.taken - each.verified + each.unsure for each in self.totals.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be done, verified or not."""
+        return not (remaining(self.left) or self.interrupted or self.trouble)
 
     @property
     def exit_code(self) -> int:
@@ -45,7 +50,7 @@ class Result:
 
     @property
     def is_complete(self) -> bool:
-        return not (self.remaining or self.unverified or self.interrupted or self.trouble)
+        return self.is_over and not self.unverified
 
     def show(self, *, as_json: bool) -> None:
         if as_json:
@@ -89,5 +94,5 @@ class Result:
             yield f"{self.trouble} {self.journal} knows how far it came: run the same command again."
         if self.is_complete:
             yield "All moved."
-        elif not self.trouble:
+        elif not self.is_over and not self.trouble:
             yield "Not all is moved: run the same command again to go on."

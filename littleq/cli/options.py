@@ -212,7 +212,8 @@ def shared_ledger(config: Config) -> None:
     """
     from littleq.ledger import unshared_problem
 
-    if problem := unshared_problem(config, f"`{click.get_current_context().command_path}`"):
+    context = click.get_current_context(silent=True)
+    if problem := unshared_problem(config, f"`{context.command_path if context else 'littleq'}`"):
         raise click.UsageError(problem)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import click
 
+from littleq.cli import options
 from littleq.cli.show import counted, number, percent, seconds
 from littleq.policies import admission
 from littleq.policies.replay import replay_room
@@ -98,6 +99,7 @@ class Headroom:
     """Looks at queues through the inspector, the ledger and the configuration."""
 
     def __init__(self, opened: Session, monotonic: Callable[[], float] = time.monotonic) -> None:
+        options.shared_ledger(opened.config)  # else there would never be room, for want of workers
         self._opened = opened
         self._monotonic = monotonic
         self._snapshot: tuple[float, LedgerSnapshot] | None = None

@@ -52,15 +52,20 @@ class Mover:
     stopping: bool = False
     _job_bytes: float = BATCH_BYTES / FIRST_BATCH
     _began: float = 0.0
+    _before: int = 0
 
     def run(self, counts: Callable[[], dict[Kind, int]]) -> None:
-        """Move all that there is; ends early, between two batches, when `stopping` is set.
+        """Move all that there is; ends early, between two batches, when it is told to `stop`.
 
         Args:
             counts: about how many jobs of each kind the source has.
         """
-        self._resume()
-        self._began = self.clock()
+        self.resume()
+        self.go_on(counts)
+
+    def go_on(self, counts: Callable[[], dict[Kind, int]]) -> None:
+        """The same, once more: something may have come since."""
+        self._began, self._before = self.clock(), self.moved
         for _ in range(MOST_PASSES):
             before, expected = self.moved, counts()
             for kind in KINDS:
@@ -119,7 +124,7 @@ class Mover:
         self.journal.forgot([ref.parcel_id for ref in known], _by_kind(known, gone))
         return [parcel for parcel in parcels if parcel.ref not in known]
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         """See to what the run before left half done."""
         journal, opened = self.journal, self.journal.state.open
         others: list[Ref] = []
@@ -147,7 +152,7 @@ class Mover:
 
     def _wait(self) -> None:
         while self.rate is not None and not self.stopping:
-            early = self._began + self.moved / self.rate - self.clock()
+            early = self._began + (self.moved - self._before) / self.rate - self.clock()
             if early <= 0:
                 return
             self.sleep(min(early, GRAIN_SECONDS))

@@ -31,7 +31,7 @@ from tests.conftest import free_port, unavailable
 
 START_SECONDS = 10.0
 #: The shortest sessions that do not expire on a busy machine: tansu lets a group wait half of one before it begins.
-SESSION = "session.timeout.ms=3000&heartbeat.interval.ms=500"
+SESSION = "session.timeout.ms=2000&heartbeat.interval.ms=300"
 #: tansu answers a fetch that finds nothing at its end, and looks no earlier.
 OPTIONS = f"{SESSION}&fetch.wait.max.ms=20&batch.num.messages=1&littleq.partitions=4"
 
@@ -160,7 +160,8 @@ def mock_url() -> Iterator[str]:
     names = Names()
     for topic in (names.topic("q"), names.dead("q"), *names.delays("q")):
         cluster.list_topics(topic, timeout=START_SECONDS)  # it makes what is asked for
-    yield f"kafka://{server.host}:{server.port}?{SESSION}"
+    # It waits three seconds before a group begins: sessions must be longer.
+    yield f"kafka://{server.host}:{server.port}?session.timeout.ms=4000&heartbeat.interval.ms=500"
     cluster.purge()  # until here it has to live
 
 

@@ -21,8 +21,8 @@ from tests.support import ROOT, eventually
 
 MakeApp = Callable[..., RabbitApp]
 
-#: A worker with one thread and a prefetch of four. Each job tells that it began, and that it ended.
-WORKER = """
+#: Jobs that tell that they began, and that they ended.
+APP = """
 import os, sys, time
 import dramatiq, dramatiq.worker
 import littleq
@@ -34,14 +34,17 @@ dramatiq.worker.QUEUE_PREFETCH = 4
 queue, url = os.environ["QUEUE"], os.environ["URL"]
 broker = RabbitmqBroker(url=url)
 config = Config(
-    url=url, ledger_url=os.environ["LEDGER"], queues=[SLAQueueConfig(queue, admission="off", max_deliveries=3)]
+    url=url,
+    ledger_url=os.environ["LEDGER"],
+    queues={queue: SLAQueueConfig(queue, admission="off", max_deliveries=3)},
 )
 littleq.install(broker, config)
+dramatiq.set_broker(broker)
 log = os.open(os.environ["LOG"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
-@dramatiq.actor(queue_name=queue, actor_name="work", broker=broker)
+@dramatiq.actor(queue_name=queue, actor_name="work")
 def work(what, number):
-    os.write(log, b"+%d\\n" % number)
+    os.write(log, b"%d\\n" % number)
     if what == "sleep":
         time.sleep(0.02)
     elif what == "hang":
@@ -49,14 +52,18 @@ def work(what, number):
     elif what == "die":
         os.kill(os.getpid(), 9)
     os.write(log, b"-%d\\n" % number)
-
+"""
+#: A worker with one thread and a prefetch of four.
+WORKER = (
+    APP
+    + """
 worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=200)
 worker.start()
-print("started", flush=True)
 sys.stdin.readline()
 worker.stop()
 broker.close()
 """
+)
 
 
 @pytest.fixture
@@ -145,13 +152,15 @@ def test_a_job_that_kills_its_workers_is_a_dead_letter_and_its_neighbours_run(
     actor.send("die", 1)
     for number in (2, 3):
         actor.send("sleep", number)
-    for _ in range(8):
-        worker = start()
-        eventually(lambda: worker.poll() is not None or {-2, -3} <= set(events(log)))
-        if worker.poll() is None:
-            break
-        eventually(lambda: app.truth(queue).ready > 0)
-    (letter,) = eventually(lambda: list(app.backend.dead_letters.letters(queue)))
+    workers = [start()]
+
+    def is_over() -> bool:
+        if workers[-1].poll() is not None:
+            workers.append(start())
+        return app.truth(queue).dead == 1 and {-2, -3} <= set(events(log))
+
+    eventually(is_over, 40)
+    (letter,) = app.backend.dead_letters.letters(queue)
     assert (letter.args, letter.death["reason"]) == (("die", 1), "poison")
     assert Counter(events(log))[1] == 3
     eventually(lambda: app.idle(queue))
@@ -186,31 +195,19 @@ def test_a_worker_that_is_stopped_gives_back_what_it_has_not_begun(rabbit_app: M
     eventually(lambda: other.idle(queue))
 
 
-def test_signals_end_a_worker_process_in_order(
+def test_a_signal_ends_a_worker_process_in_order(
     rabbit_app: MakeApp,
     rabbit: RabbitServer,
     queue: str,
     tmp_path: Path,
-    dramatiq_processes: Callable[..., object],
+    log: Path,
+    dramatiq_processes: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
-    (tmp_path / "signal_app.py").write_text(
-        WORKER.partition("worker = dramatiq.Worker")[0].replace(", broker=broker", "")
-        + "dramatiq.set_broker(broker)\n".join(["", ""])
-    )
     app = rabbit_app(SLAQueueConfig(queue, admission="off"))
     actor = app.actor(lambda what, number: None, actor_name="work", queue_name=queue)
-    log = tmp_path / "log"
-    log.touch()
-    module = (
-        (tmp_path / "signal_app.py")
-        .read_text()
-        .replace("littleq.install(", "dramatiq.set_broker(broker)\nlittleq.install(")
-    )
-    (tmp_path / "signal_app.py").write_text(module)
-    process: subprocess.Popen[bytes] = dramatiq_processes(  # type: ignore[assignment]
-        "signal_app", "-p", "1", "-t", "2", "--use-spawn",
-        URL=rabbit.url, QUEUE=queue, LOG=str(log), LEDGER="memory://",
-    )  # fmt: skip
+    (tmp_path / "signal_app.py").write_text(APP)
+    environment = {"URL": rabbit.url, "QUEUE": queue, "LOG": str(log), "LEDGER": "memory://"}
+    process = dramatiq_processes("signal_app", "-p", "1", "-t", "2", **environment)
     for number in range(1, 200):
         actor.send("sleep", number)
     eventually(lambda: len(events(log)) > 20)
@@ -219,4 +216,5 @@ def test_signals_end_a_worker_process_in_order(
     began = Counter(number for number in events(log) if number > 0)
     ended = Counter(-number for number in events(log) if number < 0)
     assert began == ended  # none was cut short
+    assert max(ended.values()) == 1
     eventually(lambda: app.truth(queue).ready == 199 - len(ended))

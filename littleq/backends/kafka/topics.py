@@ -66,9 +66,12 @@ class Topics:
             there = self.partitions_by_topic()
             missing = [topic for name, topic in wanted.items() if name not in there]
             self._make(missing)
-            if len(missing) < len(wanted):
-                self._check(queue, [name for name in wanted if name in there])
             self._known.add(queue)
+        if found := [name for name in wanted if name in there]:
+            # Beside the caller, who may be a send: it is only said.
+            threading.Thread(
+                target=self._check, args=(queue, found), name="littleq-kafka-topics", daemon=True
+            ).start()
 
     def forget(self) -> None:
         """Look again, at the next use, whether the topics are there."""

@@ -20,7 +20,7 @@ from littleq.backends.rabbitmq.long_jobs import version_of
 from littleq.backends.rabbitmq.management import Management
 from littleq.backends.rabbitmq.outages import ERRORS, in_words
 from littleq.backends.rabbitmq.outlet import Fate, Outlet, Parcel
-from littleq.backends.rabbitmq.quiet import while_asking
+from littleq.backends.rabbitmq.quiet import only_warnings, while_asking
 from littleq.backends.rabbitmq.urls import parameters_of, split_urls
 from littleq.background import survive_forks
 
@@ -52,6 +52,7 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
         first = self.parameters[0]
         user, password = unquote(first.credentials.username), unquote(first.credentials.password)
         self.management = Management(found[0][1], user, password, first.virtual_host)
+        only_warnings()
         self._start_afresh()
         survive_forks(self)
 

@@ -44,8 +44,8 @@ class LongJobs(Middleware):
             return
         self._logger.warning(
             "Jobs of %s may take longer than 30 minutes. By default RabbitMQ gives a job to another worker then: set "
-            "consumer_timeout in rabbitmq.conf above their time limit. (RabbitMQ 3.12 and later need it only for queues "
-            "that plain Dramatiq declared.)",
+            "consumer_timeout in rabbitmq.conf above their time limit. (RabbitMQ 3.12 and later need it only for "
+            "queues that plain Dramatiq declared.)",
             ", ".join(sorted(long)),
         )
 

@@ -1,7 +1,7 @@
-"""Keeps pika from warning about answers that were asked for.
+"""Keeps pika from telling its whole life, and from warning about answers that were asked for.
 
 To ask whether a queue exists is to have the channel closed where it does not (404); so is to declare one that is
-another (406). pika logs each as a warning.
+another (406). pika logs each as a warning. At INFO, on which workers log, it tells of each connection in ten lines.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ _asking = threading.local()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    expected = getattr(_asking, "now", False)
-    return not (expected and isinstance(record.args, tuple) and record.args[:1] in ((404,), (406,)))
+    said = record.args[:1] if isinstance(record.args, tuple) else ()
+    # By type first: some of pika's own objects cannot be compared with a number.
+    return not (getattr(_asking, "now", False) and said and type(said[0]) is int and said[0] in (404, 406))
+
+
+def only_warnings() -> None:
+    """Unless the app has said what pika is to log."""
+    log = logging.getLogger("pika")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class SQSConsumer(Consumer):
             the last moments of a delay.
     """
 
-    takes_acks_when_closed = False  # what runs must be hidden from others until it has ended
+    takes_acks_when_closed = True  # the broker's heart keeps what runs hidden, and its settler deletes it
 
     def __init__(self, broker: SQSBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         self.logger = get_logger(__name__, type(self))

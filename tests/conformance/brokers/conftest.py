@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,11 @@ from tests.conformance.brokers.stage import Stage
 from tests.conformance.brokers.subjects import SUBJECTS
 
 
-@pytest.fixture(scope="session", params=SUBJECTS)
+#: All of them, or the one that `make chaos BROKER=…` names.
+NAMES = [os.environ["BROKER"]] if os.environ.get("BROKER") else list(SUBJECTS)
+
+
+@pytest.fixture(scope="session", params=NAMES)
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     name = request.param
     subject = SUBJECTS[name].at_hand(name, request)

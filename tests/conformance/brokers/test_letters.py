@@ -78,8 +78,7 @@ def test_a_replayed_job_has_all_its_attempts_again(live: Live) -> None:
     last = [line for line in app.log(queue, "began") if line["n"] == 121][-1]
     assert last["retries"] == 0 and "dead" not in last["record"]
     assert list(store.letters(queue)) == []
-    app.until(lambda: app.settled(queue), what="the ack")
-    assert store.whereabouts(queue, [letter])[letter.letter_id] == "gone"
+    app.until(lambda: store.whereabouts(queue, [letter])[letter.letter_id] == "gone", what="the ack")
     (app.folder / f"{queue}-cured").unlink()
 
 

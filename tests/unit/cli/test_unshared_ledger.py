@@ -10,7 +10,9 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from littleq.autoscale.pool.groups import server_problem
+from littleq.cli.options import Session
 from littleq.config import Config
+from littleq.ledger.memory import MemoryLedger
 
 Littleq = Callable[..., Any]
 
@@ -93,3 +95,24 @@ def test_a_url_that_was_copied_from_a_message_is_refused(littleq: Littleq, url: 
     answer = littleq("config", "check", "--url", url)
     assert answer.code == 2
     assert "as messages hide a password" in answer.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("dlq", "replay", "--all", "--within-sla"), ("simulate", "--record", "r.csv", "--queue", "mail")],
+)
+def test_what_reads_the_fleet_on_the_way_refuses_too(
+    littleq: Littleq,
+    backend: Any,
+    make_letter: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    backend.bury(make_letter(1))
+    opened = Session(Config(url=URLS[0]), None, backend, MemoryLedger())  # type: ignore[arg-type]
+    monkeypatch.setattr("littleq.cli.selection.session", lambda *_: opened)
+    monkeypatch.setattr("littleq.cli.options.session", lambda *_: opened)
+    answer = littleq(*command)
+    assert answer.code == 2
+    assert "The ledger is in the memory of each process" in answer.err
+    assert backend.dead_letters.replayed == []

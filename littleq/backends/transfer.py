@@ -143,7 +143,8 @@ class Transfer(Protocol):
     def forget(self, refs: Sequence[Ref]) -> set[str]:
         """Remove jobs that are elsewhere now; the ids of those that were here. Removed, they count as purged.
 
-        The others have been taken by somebody else since, which can only happen when the hold had run out.
+        A source that `finds` says the same when it is asked again. The others have been taken by somebody else since,
+        which can only happen when the hold had run out.
         """
         ...
 

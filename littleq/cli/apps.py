@@ -36,7 +36,7 @@ def load_app(modules: Sequence[str], changes: Mapping[str, str]) -> Broker:
 
     Raises:
         click.UsageError: a module is not there, fails, declares no actor, or goes to another server than the
-            one that --redis names.
+            one that --url names.
     """
     from dramatiq import Broker, get_broker
 
@@ -113,6 +113,6 @@ def _check_server(broker: Broker, module: str, url: str | None) -> None:
     if backend.ping is None or backend.serves(url):
         return
     raise click.UsageError(
-        f"--redis asks for {redact_url(url)}, but the module {module!r} connects to another server or database by "
-        "itself: let it call littleq.setup(), or leave --redis out."
+        f"--url asks for {redact_url(url)}, but the module {module!r} connects to another server or database by "
+        "itself: let it call littleq.setup(), or leave --url out."
     )

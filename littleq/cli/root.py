@@ -156,7 +156,7 @@ def explain(error: Exception) -> str | None:
         sentence = "The output cannot be written, for there is no space left: make room, or write elsewhere."
     elif is_connection_error(error):
         reason = str(error).rstrip(".") or type(error).__name__
-        sentence = f"The server cannot be used ({reason}): start it, or name another with --redis HOST:PORT."
+        sentence = f"The server cannot be used ({reason}): start it, or name another with --url."
     elif isinstance(error, LittleQError):
         sentence = str(error)
     else:

@@ -103,7 +103,8 @@ class SQSApp:
         self.inspector = SQSInspector(self.broker, fresh_seconds=0)
         self.workers: list[Worker] = []
         self.requests: list[str] = []
-        for client in (self.broker.clients.quick, self.broker.clients.patient, self.broker.clients.steady):
+        clients = self.broker.clients
+        for client in (clients.quick, clients.patient, clients.steady, clients.hasty):
             client.meta.events.register("before-call.sqs", self._count)
 
     def _count(self, model: Any, **_: Any) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -123,60 +126,83 @@ def ids(parcels: Sequence[Parcel]) -> list[str]:
     return sorted(each[0] or each[2] for each in map(_essence, parcels))
 
 
-class Perilous:
-    """A transfer in batches of two; `tick` is called before and after each step that changes something."""
+class InTwos:
+    """A transfer in batches of two: even a few jobs take several."""
 
-    def __init__(self, transfer: Any, tick: Callable[[], None]) -> None:
-        self._transfer, self._tick = transfer, tick
+    def __init__(self, transfer: Any) -> None:
+        self._transfer = transfer
         self.facts = replace(transfer.facts, batch=2)
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._transfer, name)
-        if name not in {"take", "give", "forget", "release", "present"}:
-            return method
-
-        def call(*args: Any) -> Any:
-            self._tick()
-            found = method(*args)
-            self._tick()
-            return found
-
-        return call
+        return getattr(self._transfer, name)
 
 
-def move(source: Place, target: Place, journal: Path, tick: Callable[[], None] = lambda: None) -> Journal:
-    """One run of a move; `tick` is called between any two steps, the writing of the journal included."""
-    ends = {"from": source.url, "to": target.url, "queue": source.queue}
-    opened = Journal(journal, ends)
-    write = opened._write
-
-    def written(line: Any) -> None:
-        tick()
-        write(line)
-        tick()
-
-    opened._write = written  # type: ignore[method-assign]
+def move(
+    source: Place, target: Place, journal: Path, checkpoint: Callable[[str], None] = lambda _: None
+) -> Journal:
+    """One run of a move."""
+    opened = Journal(journal, {"from": source.url, "to": target.url, "queue": source.queue})
     here, there = source.open(opened.state.move), target.open(opened.state.move)
-    mover = Mover(Perilous(here, tick), Perilous(there, tick), opened)
+    mover = Mover(InTwos(here), InTwos(there), opened, checkpoint=checkpoint)
     mover.run(lambda: dict.fromkeys(KINDS, 10))
     for end in (here, there):
         end.close(finished=False)
     return opened
 
 
-def killed_at(point: int, source: Place, target: Place, journal: Path) -> bool:
-    """Move in a child that is killed at its `point`-th step; False: it came to its end before."""
-    child = os.fork()
-    if child == 0:
-        numbers = itertools.count(1)
+class Movers:
+    """Makes processes that move, and are killed. They are forked from a process that has no client of anything: threads
+    of such clients would survive no fork."""
 
-        def tick() -> None:
-            if next(numbers) == point:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._server = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._server.start()
 
-        try:
-            move(source, target, journal, tick)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+    def killed_at(
+        self, source: Place, target: Place, journal: Path, *, number: int = 0, step: str = ""
+    ) -> bool:
+        """Move, and be killed after a step; False: the move came to its end before.
+
+        Args:
+            number: which step, from 1; with `step` the first one of that name from there on.
+        """
+        self._pipe.send((source, target, journal, number, step))
+        assert self._pipe.poll(60), f"a move hangs that was to be killed at step {number} {step}"
+        status = self._pipe.recv()
+        assert os.WIFSIGNALED(status) or status == 0, "the move has failed: see stderr"
+        return os.WIFSIGNALED(status)
+
+    def close(self) -> None:
+        self._server.kill()
+        self._server.join()
+
+
+def _serve(pipe: Any) -> None:
+    for name in ("redis", "rabbitmq", "sqs", "kafka"):  # once, not in each child
+        import_module(f"littleq.backends.{name}.transfer")
+    while True:
+        asked = pipe.recv()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                _move_until_killed(*asked)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        pipe.send(os.waitpid(child, 0)[1])
+
+
+def _move_until_killed(source: Place, target: Place, journal: Path, number: int, step: str) -> None:
+    numbers = itertools.count(1)
+
+    def checkpoint(at: str) -> None:
+        now = next(numbers)
+        if (now >= number and at == step) if step else now == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    move(source, target, journal, checkpoint)

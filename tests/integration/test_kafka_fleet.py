@@ -166,9 +166,12 @@ def test_what_is_settled_beyond_a_gap_does_not_run_again(
         fleet.send(range(1), seconds=30, partition_key="a")
         eventually(lambda: fleet.lines("started"), 30, what="the long job")
         partition = next(n for n, part in app.broker.lags.read(["q"])["q"].parts.items() if part.end)
-        keys = [f"k{number}" for number in range(200)]
-        for number, key in enumerate(keys, 1):
-            fleet.send(range(number, number + 1), partition_key=key)
+        actor = app.broker.get_actor("work")
+        keyed = [
+            actor.message_with_options(args=(number, 0.0), partition_key=f"k{number}")
+            for number in range(1, 201)
+        ]
+        app.broker.enqueue_many([Sending(message) for message in keyed])
         eventually(lambda: len(fleet.done()) == 200, what="all jobs but the long one")
         eventually(lambda: app.truth().number_in_system == 1, what="the last commits")
         truth, lag = app.truth(), app.broker.lags.read(["q"])["q"]
@@ -211,7 +214,7 @@ def test_a_send_to_a_server_that_is_away_fails_as_dramatiq_expects(tmp_path: Pat
     from dramatiq.errors import ConnectionClosed
 
     server = Tansu(tmp_path).start()
-    app = KafkaApp(server.url + "&message.timeout.ms=700", QUEUE)
+    app = KafkaApp(server.url + "&message.timeout.ms=2000", QUEUE)
     actor = app.actor(lambda: None, actor_name="a", queue_name="q")
     try:
         actor.send()

@@ -20,8 +20,8 @@ MakeApp = Callable[..., RabbitApp]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """One for all of this module: each test leaves it as it found it."""
-    found = RabbitServer(tmp_path_factory.mktemp("own"))
+    """One for all of this module: each test leaves it as it found it. It waits two seconds for an ack."""
+    found = RabbitServer(tmp_path_factory.mktemp("own"), consumer_timeout="2000")
     try:
         yield found.start()
     finally:
@@ -119,29 +119,25 @@ def _sends(actor: Any, number: int) -> bool:
 def test_a_job_that_outlasts_the_servers_patience_runs_once(
     server: RabbitServer, rabbit_app: MakeApp, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.run("eval", "application:set_env(rabbit, consumer_timeout, 1000).")
-    try:
-        app = rabbit_app(SLAQueueConfig(queue, admission="off"), url=server.url)
-        seen, go = [], threading.Event()
+    app = rabbit_app(SLAQueueConfig(queue, admission="off"), url=server.url)
+    seen, go = [], threading.Event()
 
-        def work(number: int) -> None:
-            seen.append(number)
-            if number == 1:
-                go.wait(30)
+    def work(number: int) -> None:
+        seen.append(number)
+        if number == 1:
+            go.wait(30)
 
-        actor = app.actor(work, actor_name="work", queue_name=queue)
-        actor.send(1)
-        app.work(threads=2)
-        eventually(lambda: seen == [1])
-        eventually(lambda: "consumer_timeout" in caplog.text)
-        actor.send(2)
-        eventually(lambda: 2 in seen)
-        go.set()
-        eventually(lambda: app.idle(queue))
-        time.sleep(0.5)
-        assert sorted(seen) == [1, 2]
-    finally:
-        server.run("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    actor = app.actor(work, actor_name="work", queue_name=queue)
+    actor.send(1)
+    app.work(threads=2)
+    eventually(lambda: seen == [1])
+    eventually(lambda: "consumer_timeout" in caplog.text)
+    actor.send(2)
+    eventually(lambda: 2 in seen)
+    go.set()
+    eventually(lambda: app.idle(queue))
+    time.sleep(0.5)
+    assert sorted(seen) == [1, 2]
 
 
 def test_a_queue_that_is_deleted_is_made_again(server: RabbitServer, rabbit_app: MakeApp, queue: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from littleq import job
 from littleq.config import SLAQueueConfig
 from tests.brokers.rabbitmq import RabbitApp, RabbitServer
-from tests.support import ROOT, eventually
+from tests.support import eventually
 
 MakeApp = Callable[..., RabbitApp]
 
@@ -73,29 +74,50 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def start(
-    rabbit: RabbitServer, valkey_url: str, queue: str, log: Path
-) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    made: list[subprocess.Popen[str]] = []
+class Forked:
+    """A worker process; a fork, so that it need not import everything."""
 
-    def start() -> subprocess.Popen[str]:
-        environment = {"URL": rabbit.url, "QUEUE": queue, "LOG": str(log), "LEDGER": valkey_url}
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        made.append(process)
-        return process
+    def __init__(self, **environment: str) -> None:
+        self._reader, writer = os.pipe()  # read from by the child, for its "stdin"; it ends with this process
+        self._writer = writer
+        self.pid = os.fork()
+        if self.pid == 0:  # pragma: no cover - measured in no parent
+            try:
+                os.close(writer)
+                os.environ.update(environment)
+                sys.stdin = os.fdopen(self._reader)
+                exec(compile(WORKER, "worker", "exec"), {"__name__": "worker"})
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        os.close(self._reader)
+        self.status: int | None = None
+
+    def poll(self) -> int | None:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+        return self.status
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            _, self.status = os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def start(rabbit: RabbitServer, valkey_url: str, queue: str, log: Path) -> Iterator[Callable[[], Forked]]:
+    made: list[Forked] = []
+
+    def start() -> Forked:
+        made.append(Forked(URL=rabbit.url, QUEUE=queue, LOG=str(log), LEDGER=valkey_url))
+        return made[-1]
 
     yield start
     for process in made:
         process.kill()
-        process.wait()
+        os.close(process._writer)
 
 
 def events(log: Path) -> list[int]:
@@ -103,7 +125,7 @@ def events(log: Path) -> list[int]:
 
 
 def test_jobs_of_a_killed_worker_go_on_at_once_and_none_is_lost(
-    rabbit_app: MakeApp, queue: str, log: Path, start: Callable[[], subprocess.Popen[str]]
+    rabbit_app: MakeApp, queue: str, log: Path, start: Callable[[], Forked]
 ) -> None:
     app = rabbit_app(SLAQueueConfig(queue, admission="off"))
     actor = app.actor(lambda what, number: None, actor_name="work", queue_name=queue)
@@ -121,7 +143,7 @@ def test_jobs_of_a_killed_worker_go_on_at_once_and_none_is_lost(
 
 
 def test_a_job_that_comes_again_is_known_to(
-    rabbit_app: MakeApp, queue: str, log: Path, start: Callable[[], subprocess.Popen[str]]
+    rabbit_app: MakeApp, queue: str, log: Path, start: Callable[[], Forked]
 ) -> None:
     app = rabbit_app(SLAQueueConfig(queue, admission="off"))
     actor = app.actor(lambda what, number: None, actor_name="work", queue_name=queue)
@@ -145,7 +167,7 @@ def test_a_job_that_kills_its_workers_is_a_dead_letter_and_its_neighbours_run(
     redis_client: object,
     queue: str,
     log: Path,
-    start: Callable[[], subprocess.Popen[str]],
+    start: Callable[[], Forked],
 ) -> None:
     app = rabbit_app(SLAQueueConfig(queue, admission="off"))
     actor = app.actor(lambda what, number: None, actor_name="work", queue_name=queue)

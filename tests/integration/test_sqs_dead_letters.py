@@ -80,32 +80,32 @@ def test_a_job_of_an_unknown_actor_is_dead_lettered(sqs_app: Make) -> None:
 
 def test_letters_are_listed_by_age_filtered_grouped_and_purged(sqs_app: Make) -> None:
     app = sqs_app(FAST)
-    _fill(app, 25)
+    _fill(app, 15)
     store = app.backend.dead_letters
-    assert _ids(app) == [(number,) for number in range(25)]
-    assert _ids(app) == [(number,) for number in range(25)], "the look before gave them back"
-    assert store.count("q") == 25
+    assert _ids(app) == [(number,) for number in range(15)]
+    assert _ids(app) == [(number,) for number in range(15)], "the look before gave them back"
+    assert store.count("q") == 15
     assert store.count("q", actor="a") is None
-    assert [group.letters for group in store.groups("q")] == [13, 12]
-    old = list(store.letter_ids("q", until=time.time() - 20.5 * 60))
+    assert [group.letters for group in store.groups("q")] == [8, 7]
+    old = list(store.letter_ids("q", until=time.time() - 10.5 * 60))
     assert len(old) == 5
     app.requests.clear()
     assert store.purge("q", old) == 5
-    assert app.requests.count("ReceiveMessage") <= 3, "each letter is received once, not once a purge"
-    assert store.expire("q", older_than_seconds=10.5 * 60) == 10
-    assert _ids(app) == [(number,) for number in range(15, 25)]
+    assert app.requests.count("ReceiveMessage") <= 2, "each letter is received once, not once a purge"
+    assert store.expire("q", older_than_seconds=5.5 * 60) == 5
+    assert _ids(app) == [(number,) for number in range(10, 15)]
 
 
 def test_replaying_many_receives_each_letter_once(sqs_app: Make) -> None:
     app = sqs_app(FAST)
-    _fill(app, 25)
+    _fill(app, 12)
     store = app.backend.dead_letters
     ids = list(store.letter_ids("q"))
     app.requests.clear()
     assert all(store.replay("q", letter_id) for letter_id in ids)
-    assert app.requests.count("ReceiveMessage") <= 4
+    assert app.requests.count("ReceiveMessage") <= 3
     truth = app.truth()
-    assert (truth.ready, truth.dead) == (25, 0)
+    assert (truth.ready, truth.dead) == (12, 0)
 
 
 def test_a_browser_that_is_killed_loses_no_letter(sqs_app: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,8 @@ def test_a_browser_that_is_killed_loses_no_letter(sqs_app: Make, monkeypatch: py
     eventually(lambda: len(_ids(app)) == 3, 5, "all three letters")
 
 
-def test_what_a_replay_leaves_is_shown_to_others_soon(sqs_app: Make) -> None:
+def test_what_a_replay_leaves_is_shown_to_others_soon(sqs_app: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stock, "IDLE_SECONDS", 0.3)
     app = sqs_app(FAST)
     _fill(app, 3)
     letter = next(iter(app.backend.dead_letters.letters("q")))

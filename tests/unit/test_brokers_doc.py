@@ -36,7 +36,7 @@ def test_what_a_program_asks_for_is_one_of_what_there_is() -> None:
     }
     for each in known():
         for name, fact in each.facts().items():
-            assert fact.says.endswith(".") and fact.says[0].isupper(), (each.broker, name)
+            assert fact.says.endswith(".") and not fact.says[0].islower(), (each.broker, name)
             assert name not in legal or fact.value in legal[name], (each.broker, name, fact.value)
         assert each.delay.value > 0
         assert each.recovery.value is None or each.recovery.value > 0

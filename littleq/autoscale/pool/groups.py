@@ -25,7 +25,9 @@ CONTROL_THREADS = 2
 def server_problem(broker: Broker, config: Config) -> str | None:
     """Why no other process could decide for this app, or work for it, in one sentence; None: nothing is wrong."""
     if config.url.startswith("stub:"):
-        return "A queue at stub:// lives in one process, and others shall work for it: name a server with --redis."
+        return (
+            "A queue at stub:// lives in one process, and others shall work for it: name a server with --url."
+        )
     if problem := unshared_problem(config, "a controller"):
         return problem
     backend = backend_for(broker)

@@ -16,7 +16,6 @@ except ImportError as error:
 
 from littleq.backends.kafka.broker import KafkaBroker
 from littleq.backends.kafka.capabilities import CAPABILITIES
-from littleq.backends.kafka.dead_letters import KafkaDeadLetters
 from littleq.backends.kafka.inspector import KafkaInspector
 from littleq.backends.kafka.outages import is_transient
 from littleq.backends.kafka.urls import SCHEME
@@ -36,11 +35,10 @@ def build_kafka_broker(config: Config) -> KafkaBroker:
 
 def kafka_backend(broker: KafkaBroker) -> Backend:
     """The backend of a KafkaBroker."""
-    dead_letters = KafkaDeadLetters(broker)
     return Backend(
         name="kafka",
-        inspector=KafkaInspector(broker, dead_letters),
-        dead_letters=dead_letters,
+        inspector=KafkaInspector(broker, broker.dead_letters),
+        dead_letters=broker.dead_letters,
         exact_depth=False,
         is_transient=is_transient,
         extend=broker.configure,

@@ -11,7 +11,8 @@ leaves a job twice, never not at all. docs/kafka.md says what that means.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,6 +24,7 @@ from littleq import job, passage
 from littleq.backends.base import Receipt, Sending
 from littleq.backends.forms import encoded, ready_form, with_options
 from littleq.backends.kafka.consumer import KafkaConsumer, KafkaMessage, is_gone
+from littleq.backends.kafka.dead_letters import KafkaDeadLetters
 from littleq.backends.kafka.delays import Mover, outgoing
 from littleq.backends.kafka.hooks import WorkerHooks
 from littleq.backends.kafka.lags import Lags
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from dramatiq import Middleware
 
     from littleq.backends.kafka.shelf import Record
-    from littleq.config import Config
 
 
 class KafkaBroker(Operated):
@@ -71,8 +72,8 @@ class KafkaBroker(Operated):
         self.topics = Topics(self.address, Names(namespace))
         self.outbox = Outbox(self.address)
         self.lags = Lags(self.address, self.topics)
+        self.dead_letters = KafkaDeadLetters(self)
         self.hooks = WorkerHooks()
-        self.dead_retention: Mapping[str, float] = {}
         self._start_afresh()
         self.add_middleware(self.hooks)
         survive_forks(self)
@@ -195,7 +196,14 @@ class KafkaBroker(Operated):
         mover = self._movers.get(queue_name)
         if mover is None:
             mover = self._movers.setdefault(
-                queue_name, Mover(self.address, self.topics, self.outbox, queue_name)
+                queue_name,
+                Mover(
+                    self.address,
+                    self.topics,
+                    self.outbox,
+                    queue_name,
+                    housekeeping=partial(self.expire_dead_letters, queue_name),
+                ),
             )
         mover.start()
         return self.consumer_class(self, queue_name, prefetch, timeout)
@@ -257,14 +265,6 @@ class KafkaBroker(Operated):
         self._send([letter._replace(headers=[*letter.headers, why_header])])
 
     # Operating.
-
-    def configure(self, config: Config) -> None:
-        """Take over what the configuration says about queues. Called by `littleq.install`."""
-        self.dead_retention = {
-            queue.name: queue.dead_retention_seconds
-            for queue in config.queues.values()
-            if queue.dead_retention_seconds is not None
-        }
 
     def close(self) -> None:
         """Leave all groups: what is not settled goes to other processes."""

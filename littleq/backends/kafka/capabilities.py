@@ -28,13 +28,13 @@ CAPABILITIES = Capabilities(
         "copy first",
         "The new place is confirmed, then the old one settled: a death in between leaves both.",
     ),
-    recovery=Fact(None, "After `session.timeout.ms` (45 s by default; 6 s is sensible)."),
-    machine_recovery=Fact(None, "After `session.timeout.ms` (45 s by default; 6 s is sensible)."),
+    recovery=Fact(None, "After `session.timeout.ms` (6 s, if the URL sets none) and a rebalance."),
+    machine_recovery=Fact(None, "After `session.timeout.ms` (6 s, if the URL sets none) and a rebalance."),
     restart=Fact(
         True, "What the server replicates: `littleq.min_insync` says how many copies confirm a send."
     ),
     poison=LEDGER_POISON,
-    dead_letters=Fact(None, "Until they are purged: a compacted topic."),
+    dead_letters=Fact(None, "Until they are purged, or as long as `dead_retention_seconds` says."),
     pause=NO_PAUSE,
     cancel=NO_CANCEL,
     due_times=NO_DUE_TIMES,
@@ -43,6 +43,6 @@ CAPABILITIES = Capabilities(
     accounts=LEDGER_ACCOUNTS,
     useful_workers=Fact(False, "As many processes as the queue has partitions; more stand idle."),
     truth=frozenset(),
-    truth_says="As of the last commits, a quarter of a second ago; `next_due` is not known, `orphaned` is 0: what a "
+    truth_says="As of the last commits, a tenth of a second ago; `next_due` is not known, `orphaned` is 0: what a "
     "dead process held counts as in flight until another one has its partitions.",
 )

@@ -1,4 +1,4 @@
-"""Commits what is settled, four times a second, and says beside it what is held.
+"""Commits what is settled, ten times a second, and says beside it what is held.
 
 One commit is on its way at a time, and nobody waits for its answer, but for the last one of a partition.
 """
@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from littleq.backends.kafka.shelf import Part, Shelf
 
 #: Between two commits of a partition in seconds; and where only the mark beside it has changed.
-COMMIT_SECONDS, MARK_SECONDS = 0.25, 1.0
+COMMIT_SECONDS, MARK_SECONDS = 0.1, 1.0
 #: A commit without an answer is forgotten after this, in seconds.
 ANSWER_SECONDS: Final = 10.0
 

@@ -12,7 +12,7 @@ from dramatiq import Message
 
 from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
 from littleq.backends.forms import encoded
-from littleq.backends.kafka.letters import Index, key_of
+from littleq.backends.kafka.letters import Index, Where, key_of
 from littleq.backends.kafka.sending import Outgoing
 from littleq.backends.letters import letter_of
 from littleq.backends.replay import fresh_options
@@ -42,7 +42,7 @@ class KafkaDeadLetters:
     def letters(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[DeadLetter]:
         index = self._index(queue)
         # In pages: whoever looks at one letter may act on it, and look at others.
-        places = iter(index.places().items())
+        places = iter(self._dated(queue, wanted).items())
         while page := dict(islice(places, STEP)):
             for key, message in list(index.read(page)):
                 letter = _letter(queue, key, message)
@@ -50,14 +50,12 @@ class KafkaDeadLetters:
                     yield letter
 
     def letter_ids(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[str]:
-        if not any(value is not None for value in wanted.values()):
-            return iter(list(self._index(queue).places()))
+        if _is_dated_only(wanted):
+            return iter(self._dated(queue, wanted))
         return (letter.letter_id for letter in self.letters(queue, **wanted))
 
     def count(self, queue: str, **wanted: Unpack[LetterFilter]) -> int | None:
-        if any(value is not None for value in wanted.values()):
-            return None
-        return len(self._index(queue).places())
+        return len(self._dated(queue, wanted)) if _is_dated_only(wanted) else None
 
     def groups(self, queue: str, **wanted: Unpack[LetterFilter]) -> Sequence[Group]:
         return grouped(self.letters(queue, **wanted))
@@ -87,16 +85,13 @@ class KafkaDeadLetters:
         """Found by message id: the records that are not settled are read, which is slow where there are many."""
         wanted = {letter.message_id for letter in letters}
         places: dict[str, Whereabouts] = {}
-        lag = self._broker.lags.read([queue])[queue]
-        names, reader = self._broker.topics.names, self._broker.lags.reader
-        if lag.delayed:
-            for topic in names.delays(queue):
-                for partition, (start, end) in self._broker.lags.bounds(topic).items():
-                    found = _ids(reader.records(topic, partition, start, end)) & wanted
-                    places |= dict.fromkeys(found, "delayed")
+        lags = self._broker.lags
+        lag = lags.read([queue])[queue]
+        topic = self._broker.topics.names.topic(queue)
+        for place, tier in lag.tiers.items():
+            places |= dict.fromkeys(_ids(lags.unsettled(place, tier)) & wanted, "delayed")
         for partition, part in lag.parts.items():
-            found = _ids(reader.records(names.topic(queue), partition, part.at, part.end)) & wanted
-            places |= dict.fromkeys(found, "queued")
+            places |= dict.fromkeys(_ids(lags.unsettled((topic, partition), part)) & wanted, "queued")
         died_before = min((letter.died_at for letter in letters), default=0.0)
         again = {each.message_id for each in self.letters(queue, since=died_before)} & wanted
         places |= dict.fromkeys(again, "dead")
@@ -114,6 +109,16 @@ class KafkaDeadLetters:
         until = self.now() - older_than_seconds
         return self.purge(queue, list(self.letter_ids(queue, until=until)))
 
+    def _dated(self, queue: str, wanted: LetterFilter) -> dict[str, Where]:
+        """The letters that died when they should have: known without reading them."""
+        since, until = wanted.get("since"), wanted.get("until")
+        return {
+            key: where
+            for key, where in self._index(queue).places().items()
+            if (since is None or where.stamp / 1000 >= since)
+            and (until is None or where.stamp / 1000 < until)
+        }
+
     def _bury(self, queue: str, letter_ids: Iterable[str]) -> None:
         topic = self._broker.topics.names.dead(queue)
         self._broker.outbox.send([Outgoing(topic, None, each.encode()) for each in letter_ids])
@@ -122,6 +127,10 @@ class KafkaDeadLetters:
         if queue not in self._indexes:
             self._indexes[queue] = Index(self._broker.lags, self._broker.topics.names.dead(queue))
         return self._indexes[queue]
+
+
+def _is_dated_only(wanted: LetterFilter) -> bool:
+    return wanted.get("actor") is None and wanted.get("fingerprint") is None
 
 
 def _letter(queue: str, key: str, message: Any) -> DeadLetter:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -40,6 +40,8 @@ DUE_HEADER: Final = "littleq-due"
 HEADS: Final = 1000
 #: Longest wait without a look at the server, in seconds.
 LONGEST_SECONDS: Final = 0.5
+#: Between two calls of the housekeeping, in seconds.
+CLEAN_SECONDS: Final = 60.0
 #: Records moved in one step.
 BATCH: Final = 500
 
@@ -96,15 +98,28 @@ class _Tier:
 
 
 class Mover:
-    """Moves the delayed jobs of one queue. Its thread is started by the first consumer of the queue."""
+    """Moves the delayed jobs of one queue. Its thread is started by the first consumer of the queue.
 
-    def __init__(self, address: Address, topics: Topics, outbox: Outbox, queue_name: str) -> None:
+    Args:
+        housekeeping: called once a minute in the one process that has the last tier.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        topics: Topics,
+        outbox: Outbox,
+        queue_name: str,
+        housekeeping: Callable[[], object] = lambda: None,
+    ) -> None:
         self.logger = get_logger(__name__, type(self))
         self.queue_name = queue_name
         self._address, self._topics, self._outbox = address, topics, outbox
+        self._housekeeping = housekeeping
         self._consumer: Any = None
         self._tiers: dict[tuple[str, int], _Tier] = {}
         self._commit_at = 0.0
+        self._clean_at = time.monotonic() + CLEAN_SECONDS
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         # The queue's own consumer says aloud that the server is away.
@@ -153,7 +168,9 @@ class Mover:
         self._topics.ensure(self.queue_name)
         names = self._topics.names
         consumer = Consumer(
-            self._address.consumer(**SETTINGS, **{"group.id": names.delay_group(self.queue_name)})
+            self._address.consumer(
+                **SETTINGS, **{"group.id": names.delay_group(self.queue_name)}, on_commit=self._on_commit
+            )
         )
         consumer.subscribe(
             names.delays(self.queue_name),
@@ -173,6 +190,10 @@ class Mover:
         self._move_on()
         self._pause_or_resume()
         self._commit_if_due()
+        if time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + CLEAN_SECONDS
+            if any(tier.tier is TIERS[0] for tier in self._tiers.values()):
+                self._housekeeping()
 
     def _receive(self, message: Any) -> None:
         error = message.error()
@@ -240,6 +261,12 @@ class Mover:
                 found.append(TopicPartition(*place, tier.committed))
         if found:
             self._consumer.commit(offsets=found, asynchronous=asynchronous)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        for each in partitions:
+            tier = self._tiers.get((each.topic, each.partition))
+            if tier is not None and (error is not None or each.error is not None):
+                tier.committed = -1  # the next one says it again
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         for each in partitions:

@@ -24,7 +24,7 @@ APPROXIMATE: Final = frozenset({"ready", "in_flight", "delayed", "dead", "oldest
 
 
 class KafkaInspector:
-    """Every number is as of the last commits, a quarter of a second ago where workers live.
+    """Every number is as of the last commits, a tenth of a second ago where workers live.
 
     What workers hold is what they say with their commits: what a dead process held is counted as held until another one
     has its partitions, and nothing is `orphaned`. A server that does not keep what is said with a commit shows all jobs
@@ -65,10 +65,12 @@ class KafkaInspector:
 
     def strangers(self, queue: str) -> int:
         """Reads the queue."""
-        reader, names, found = self._broker.lags.reader, self._broker.topics.names, 0
-        for partition, part in self._broker.lags.read([queue])[queue].parts.items():
-            for record in reader.records(names.topic(queue), partition, part.at, part.end):
-                found += not _is_known(record)
+        lags, found = self._broker.lags, 0
+        topic = self._broker.topics.names.topic(queue)
+        lag = lags.read([queue])[queue]
+        waiting = {**{(topic, partition): part for partition, part in lag.parts.items()}, **lag.tiers}
+        for place, part in waiting.items():
+            found += sum(not _is_known(record) for record in lags.unsettled(place, part))
         return found + sum(not job.is_known(letter.options) for letter in self._dead_letters.letters(queue))
 
     def _oldest(self, lags: Mapping[str, Lag]) -> dict[str, float | None]:

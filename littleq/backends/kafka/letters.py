@@ -7,8 +7,9 @@ One that is replayed or purged is followed by a record of the same key without a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from littleq.backends.kafka.lags import Lags
 from littleq.backends.kafka.sending import Outgoing
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 REASON_HEADER: Final = "littleq-reason"
 ORIGIN_HEADER: Final = "littleq-origin"
+#: A topic that was not looked at for so long is read from its beginning, in seconds: a server forgets after a day that
+#: a letter is gone.
+FORGET_SECONDS: Final = 6 * 3600.0
 KEY_HEADER: Final = "littleq-key"
 
 
@@ -37,6 +41,14 @@ def key_of(letter: Delivered) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
+class Where(NamedTuple):
+    """The place of a living letter, and when it died (ms since the epoch)."""
+
+    partition: int
+    offset: int
+    stamp: int
+
+
 class Index:
     """Which letters of one topic live, and where they are. It reads what was added since it looked last.
 
@@ -51,23 +63,27 @@ class Index:
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
         self._next: dict[int, int] = {}
-        self._places: dict[str, tuple[int, int]] = {}
+        self._looked_at = float("-inf")
+        self._places: dict[str, Where] = {}
 
     after_fork_in_child = _start_afresh
 
-    def places(self) -> dict[str, tuple[int, int]]:
-        """Partition and offset of each living letter, oldest first.
+    def places(self) -> dict[str, Where]:
+        """Each living letter, oldest first.
 
         Raises:
             KafkaException: the server does not answer.
         """
         with self._lock:
             bounds = self._lags.bounds(self._topic)
+            now = time.monotonic()
+            forgotten, self._looked_at = now - self._looked_at > FORGET_SECONDS, now
             if (
-                any(self._next.get(partition, 0) > end for partition, (_, end) in bounds.items())
+                forgotten
+                or any(self._next.get(partition, 0) > end for partition, (_, end) in bounds.items())
                 or not bounds
             ):
-                self._next, self._places = {}, {}  # the topic was made anew
+                self._next, self._places = {}, {}  # or the topic was made anew
             for partition, (start, end) in bounds.items():
                 at = max(start, self._next.get(partition, 0))
                 for message in self._lags.reader.records(self._topic, partition, at, end):
@@ -75,11 +91,11 @@ class Index:
                     self._next[partition] = message.offset() + 1
                 self._next[partition] = max(end, self._next.get(partition, 0))
             gone = {partition: start for partition, (start, _) in bounds.items()}
-            return {key: place for key, place in self._places.items() if place[1] >= gone.get(place[0], 0)}
+            return {key: at for key, at in self._places.items() if at.offset >= gone.get(at.partition, 0)}
 
-    def read(self, places: dict[str, tuple[int, int]]) -> Iterator[tuple[str, Delivered]]:
+    def read(self, places: dict[str, Where]) -> Iterator[tuple[str, Delivered]]:
         """The letters at these places, in the order of the log; what has gone meanwhile is passed over."""
-        wanted = {place: key for key, place in places.items()}
+        wanted = {(place.partition, place.offset): key for key, place in places.items()}
         for partition in sorted({partition for partition, _ in wanted}):
             offsets = [offset for at, offset in wanted if at == partition]
             for message in self._lags.reader.records(self._topic, partition, min(offsets), max(offsets) + 1):
@@ -100,5 +116,6 @@ class Index:
         if message.value() is None:
             self._places.pop(key, None)
         else:
-            self._places.setdefault(key, (0, 0))
-            self._places[key] = message.partition() or 0, message.offset() or 0
+            self._places.pop(key, None)  # dead-lettered once more: the newest
+            place = message.partition() or 0, message.offset() or 0
+            self._places[key] = Where(*place, message.timestamp()[1])

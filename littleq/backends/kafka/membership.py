@@ -30,6 +30,9 @@ SETTINGS: Final = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",
+    # What servers allow at the least: a thread of librdkafka's gives the signs of life, whatever Python does.
+    "session.timeout.ms": 6000,
+    "heartbeat.interval.ms": 2000,
     "partition.assignment.strategy": "cooperative-sticky",
     "isolation.level": "read_committed",
     "allow.auto.create.topics": False,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from dramatiq import Broker
 from dramatiq.errors import QueueJoinTimeout
 
 from littleq.backends.kafka.lags import LATEST, Lags
 from littleq.backends.kafka.topics import ANSWER_SECONDS, Topics
 from littleq.errors import BackendError
+
+if TYPE_CHECKING:
+    from littleq.backends.kafka.dead_letters import KafkaDeadLetters
+    from littleq.config import Config
 
 #: How often `join` looks, in seconds.
 LOOK_SECONDS = 0.1
@@ -24,10 +31,27 @@ class Operated(Broker):
     Attributes:
         topics: the topics of its namespace.
         lags: how far its groups are behind.
+        dead_letters: the dead letters of its queues.
+        dead_retention: seconds for which they are kept, where the configuration says so.
     """
 
     topics: Topics
     lags: Lags
+    dead_letters: KafkaDeadLetters
+    dead_retention: Mapping[str, float] = MappingProxyType({})
+
+    def configure(self, config: Config) -> None:
+        """Take over what the configuration says about queues. Called by `littleq.install`."""
+        self.dead_retention = {
+            queue.name: queue.dead_retention_seconds
+            for queue in config.queues.values()
+            if queue.dead_retention_seconds is not None
+        }
+
+    def expire_dead_letters(self, queue_name: str) -> int:
+        """Delete the letters of a queue that died longer ago than it keeps them; how many. They count as purged."""
+        keep = self.dead_retention.get(queue_name)
+        return 0 if keep is None else self.dead_letters.expire(queue_name, keep)
 
     def partitions(self, queue_name: str) -> int | None:
         """How many processes can work on a queue at a time; None: its topic is not there yet, or the server is away."""
@@ -77,6 +101,10 @@ class Operated(Broker):
         Raises:
             KafkaException: it gives none within two seconds.
         """
-        self.topics.admin.list_topics(
-            self.topics.names.topic(next(iter(self.queues), "default")), PING_SECONDS
-        )
+        admin = self.topics.admin
+        try:
+            admin.describe_cluster(request_timeout=PING_SECONDS / 2).result(PING_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in (KafkaError._UNSUPPORTED_FEATURE, KafkaError._TIMED_OUT):
+                raise
+            admin.list_topics(timeout=PING_SECONDS / 2)  # a server that has no word for the other

@@ -1,6 +1,6 @@
 """The one Kafka consumer that a process has of a queue, and the only place where it is touched.
 
-    poll ─> shelf ─ take ─> a worker thread ─ settle ─> shelf ─> commit (four times a second)
+    poll ─> shelf ─ take ─> a worker thread ─ settle ─> shelf ─> commit (ten times a second)
       │       ▲                 │
       │       └── give_back ────┘
       └ what the group says: see `membership`

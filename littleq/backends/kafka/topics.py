@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -18,6 +20,10 @@ from littleq.errors import ConfigurationError
 
 #: How long the server may take for a question of an administrator's, in seconds.
 ANSWER_SECONDS: Final = 5.0
+#: A log is deleted in pieces of this age, in ms: what is done goes soon after its retention.
+SEGMENT_MS: Final = 6 * 3_600_000
+#: For how long the number of partitions is known, and how long at the least where a topic is missing, in seconds.
+KNOWN_SECONDS, MISSING_SECONDS = 10.0, 0.5
 #: Cleaning of a log that forgets by key: the last word on each letter stays for ever.
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 #: What deletes jobs silently.
@@ -38,6 +44,7 @@ class Topics:
         self._lock = threading.Lock()
         self._admin: AdminClient | None = None
         self._known: set[str] = set()
+        self._counted: tuple[float, dict[str, int]] = float("-inf"), {}
 
     def after_fork_in_child(self) -> None:
         leak(self._admin)
@@ -81,11 +88,20 @@ class Topics:
     def partitions_by_topic(self) -> dict[str, int]:
         """Every topic of the server, with its number of partitions."""
         found = self.admin.list_topics(timeout=ANSWER_SECONDS).topics
-        return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+        counted = {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+        self._counted = time.monotonic(), counted
+        return counted
+
+    def counted(self, topics: Iterable[str]) -> dict[str, int]:
+        """Partitions of these topics, as known for some seconds: all of a server's are a long answer."""
+        at, known = self._counted
+        age = time.monotonic() - at
+        missing = any(topic not in known for topic in topics)
+        return self.partitions_by_topic() if age > (MISSING_SECONDS if missing else KNOWN_SECONDS) else known
 
     def partitions(self, topic: str) -> int:
         """Partitions of one topic; 0: there is none."""
-        return self.partitions_by_topic().get(topic, 0)
+        return self.counted([topic]).get(topic, 0)
 
     def queues(self) -> set[str]:
         return set(self.names.queues(set(self.partitions_by_topic())))
@@ -100,6 +116,7 @@ class Topics:
             "cleanup.policy": "delete",
             "retention.ms": str(keep),
             "retention.bytes": "-1",
+            "segment.ms": str(SEGMENT_MS),
         }
         longest = max(names.delays(queue), key=len)
         if len(longest) > LONGEST_NAME:

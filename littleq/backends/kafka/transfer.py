@@ -231,6 +231,7 @@ class KafkaTransfer:
 
     def close(self, *, finished: bool) -> None:
         self.release()
+        self._producer = None
         self._broker.close()
 
     def _topics(self) -> list[str]:

@@ -22,8 +22,9 @@ DEFAULT_PORT: Final = 9092
 
 #: Divides by 2, 3, 4 and 6; idle ones cost little, and they can be added but not taken away.
 DEFAULT_PARTITIONS: Final = 12
-#: Two weeks: a job that nobody took for so long is deleted by the server.
-DEFAULT_RETENTION_SECONDS: Final = 14 * 86_400
+#: A week: a job that nobody took for so long is deleted by the server. No longer than servers remember, by default, how
+#: far a group was that has no members: forgotten earlier than the jobs, all of these would run again.
+DEFAULT_RETENTION_SECONDS: Final = 7 * 86_400
 
 #: What only a producer knows, and only a consumer: librdkafka warns of the other's settings.
 _PRODUCER: Final = (

@@ -38,7 +38,8 @@ RABBITMQ = Capabilities(
     batch=Fact(True, "500 messages with each round trip."),
     accounts=LEDGER_ACCOUNTS,
     useful_workers=ALL_WORKERS,
-    truth=frozenset({"ready", "delayed", "dead", "orphaned"}),
-    truth_says="`in_flight` comes from the management API, 5 s late; without it it is 0. The age of the oldest job is "
-    "known of first sends with a contract, to the second. Nothing is said of the next due time.",
+    truth=frozenset({"ready", "dead", "orphaned"}),
+    truth_says="`delayed` misses a job for the milliseconds in which it moves from one rung to the next. `in_flight` "
+    "comes from the management API, 5 s late; without it it is 0. The age of the oldest job is known of first sends "
+    "with a contract, to the second. Nothing is said of the next due time.",
 )

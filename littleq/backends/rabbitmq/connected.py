@@ -20,7 +20,7 @@ from littleq.backends.rabbitmq.long_jobs import version_of
 from littleq.backends.rabbitmq.management import Management
 from littleq.backends.rabbitmq.outages import ERRORS, in_words
 from littleq.backends.rabbitmq.outlet import Fate, Outlet, Parcel
-from littleq.backends.rabbitmq.quiet import only_warnings, while_asking
+from littleq.backends.rabbitmq.quiet import only_warnings, quietly
 from littleq.backends.rabbitmq.urls import parameters_of, split_urls
 from littleq.background import survive_forks
 
@@ -78,13 +78,8 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
         """
         for attempt in (1, 2):
             try:
-                with while_asking():
-                    channel = self.connection.channel()
-                    try:
-                        return question(channel)
-                    finally:
-                        if channel.is_open:
-                            channel.close()
+                with quietly():
+                    return self._asked(question)
             except exceptions.AMQPChannelError:
                 raise
             except exceptions.AMQPConnectionError:
@@ -95,6 +90,14 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
                 self.hang_up()
                 raise
         raise AssertionError("unreachable")
+
+    def _asked(self, question: Callable[[BlockingChannel], T]) -> T:
+        channel = self.connection.channel()
+        try:
+            return question(channel)
+        finally:
+            if channel.is_open:
+                channel.close()
 
     def hang_up(self) -> None:
         """Give up this thread's connection: it has ended, or nobody knows what state it is in."""
@@ -116,7 +119,8 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
         quick = [copy(each) for each in self.parameters]
         for each in quick:
             each.socket_timeout, each.stack_timeout = PING_SECONDS / 2, PING_SECONDS
-        pika.BlockingConnection(quick).close()
+        with quietly():
+            pika.BlockingConnection(quick).close()
 
     def server_version(self) -> tuple[int, ...]:
         """The first two numbers of the server's version."""
@@ -149,7 +153,8 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
         fates: list[Fate | None] = [None] * len(parcels)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._outlet().publish([make() for make in parcels], fates)
+                with quietly():
+                    self._outlet().publish([make() for make in parcels], fates)
             except exceptions.ConnectionBlockedTimeout:
                 self.hang_up()
                 raise
@@ -180,5 +185,5 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
 
 
 def _close(connection: pika.BlockingConnection) -> None:
-    with suppress(Exception):
+    with quietly(), suppress(Exception):
         connection.close()

@@ -26,6 +26,7 @@ from littleq.backends.rabbitmq.hands import Handed
 from littleq.backends.rabbitmq.headers import DUE
 from littleq.backends.rabbitmq.link import Delivered, Link
 from littleq.backends.rabbitmq.outages import ERRORS, explain
+from littleq.backends.rabbitmq.quiet import quietly
 
 if TYPE_CHECKING:
     from littleq.backends.rabbitmq.broker import RabbitmqBroker
@@ -111,22 +112,25 @@ class RabbitmqConsumer(Consumer):
     # Fetching. Called by the consumer thread.
 
     def __next__(self) -> MessageProxy | None:
-        deadline = time.monotonic() + self.timeout / 1000
         try:
-            while True:
-                link = self._connected()
-                found = self._next_of(link)
-                if found is not None:
-                    return found
-                seconds = deadline - time.monotonic()
-                if seconds <= 0:
-                    return None
-                link.pump(min(seconds, PATIENCE_SECONDS) if link.arrived else seconds)
-                self.answered_at = link.answered_at
+            with quietly():
+                return self._next(time.monotonic() + self.timeout / 1000)
         except (*ERRORS, ConnectionClosed) as error:
             self._drop()
             self._outage.goes_on(error, longest=max(self.timeout, 100) / 1000)
             return None
+
+    def _next(self, deadline: float) -> MessageProxy | None:
+        while True:
+            link = self._connected()
+            found = self._next_of(link)
+            if found is not None:
+                return found
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                return None
+            link.pump(min(seconds, PATIENCE_SECONDS) if link.arrived else seconds)
+            self.answered_at = link.answered_at
 
     def _next_of(self, link: Link) -> MessageProxy | None:
         """A job that may be handed out, if there is one; else whether jobs are delivered is set right."""
@@ -234,7 +238,8 @@ class RabbitmqConsumer(Consumer):
     def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            link.close()
+            with quietly():
+                link.close()
             self._hands.link_broke(link)
 
     def _settle(self, message: MessageProxy) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class RabbitmqInspector:
-    """`ready`, `delayed` and `dead` are the server's counts, each exact at its own moment.
+    """`ready`, `delayed` and `dead` are the server's counts, each exact at its own moment; a job that moves from one
+    rung of the ladder to the next is in none of them for some milliseconds.
 
     `in_flight` is known to the management API alone, five seconds late; without it it is 0. `oldest_age` is the
     server's, to the second, of classic queues (of first sends with a contract, and of plain Dramatiq's); quorum queues
@@ -54,7 +55,6 @@ class RabbitmqInspector:
         broker = self._broker
         places = broker.topology.places(queue)
         heads = broker.management.head_times(places) if places else {}
-        approximate = {"in_flight", "oldest_age", "next_due"}
         return TruthTable(
             queue,
             ready=self._ready(places),
@@ -62,7 +62,7 @@ class RabbitmqInspector:
             delayed=broker.delayed(queue),
             dead=broker.dead(queue),
             oldest_age=max(0.0, time.time() - min(heads.values())) if heads else None,
-            approximate=frozenset(approximate),
+            approximate=frozenset({"delayed", "in_flight", "oldest_age", "next_due"}),
         )
 
     def _ready(self, places: Collection[str]) -> int:

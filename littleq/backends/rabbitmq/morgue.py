@@ -18,6 +18,7 @@ import pika
 from pika import exceptions
 
 from littleq.backends.rabbitmq.headers import DIED
+from littleq.backends.rabbitmq.quiet import quietly
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
@@ -181,7 +182,7 @@ class InHand:
 
 def _hang_up(broker: RabbitmqBroker, connection: pika.BlockingConnection, queue: str, held: int) -> None:
     """Give back what is in hand, and wait until it is seen again: whoever asks next would not find it."""
-    with suppress(exceptions.AMQPError):
+    with quietly(), suppress(exceptions.AMQPError):
         there = broker.dead(queue)
         if connection.is_open:
             connection.close()

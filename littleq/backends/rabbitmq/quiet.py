@@ -1,7 +1,9 @@
-"""Keeps pika from telling its whole life, and from warning about answers that were asked for.
+"""Keeps pika from telling its whole life, and from telling an operator twice what is told already.
 
-To ask whether a queue exists is to have the channel closed where it does not (404); so is to declare one that is
-another (406). pika logs each as a warning. At INFO, on which workers log, it tells of each connection in ten lines.
+It logs each refused connection with several errors and a stack, and each channel that the server closes with a warning;
+but to ask whether a queue exists is to have the channel closed where it does not. In `quietly` all of that goes to the
+debug level: whoever asked gets an exception, and says in one line what it means. At INFO, on which workers log, pika
+tells of each connection in ten lines.
 """
 
 from __future__ import annotations
@@ -11,13 +13,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_asking = threading.local()
+import pika.adapters.blocking_connection  # noqa: F401 - its loggers exist from here on
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    said = record.args[:1] if isinstance(record.args, tuple) else ()
-    # By type first: some of pika's own objects cannot be compared with a number.
-    return not (getattr(_asking, "now", False) and said and type(said[0]) is int and said[0] in (404, 406))
+class _Ours(threading.local):
+    depth = 0
+
+
+_ours = _Ours()
+_known: set[str] = set()
+
+
+def _lowered(record: logging.LogRecord) -> bool:
+    if not _ours.depth or record.levelno <= logging.DEBUG:
+        return True
+    record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
+    return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
+def _hush() -> None:
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "pika"]:
+        if name not in _known:
+            _known.add(name)
+            logging.getLogger(name).addFilter(_lowered)
 
 
 def only_warnings() -> None:
@@ -28,13 +46,12 @@ def only_warnings() -> None:
 
 
 @contextmanager
-def while_asking() -> Iterator[None]:
-    """A closed channel is an answer in here, in this thread."""
-    log = logging.getLogger("pika.channel")
-    if _is_news not in log.filters:
-        log.addFilter(_is_news)
-    _asking.now = True
+def quietly() -> Iterator[None]:
+    """What pika logs in here, in this thread, is for debugging."""
+    if not _known:
+        _hush()
+    _ours.depth += 1
     try:
         yield
     finally:
-        _asking.now = False
+        _ours.depth -= 1

@@ -25,7 +25,7 @@ from littleq.backends.transfer import (
     is_known,
 )
 
-#: How long a target remembers the last batch of a move that was not finished, in milliseconds.
+#: How long the last batch of a move that was not finished is remembered, in milliseconds.
 REMEMBER_MS = 30 * 86_400_000
 
 _SCRIPTS = {
@@ -54,7 +54,7 @@ class RedisTransfer:
         return [_parcel(kind, *row) for row in zip(*found, strict=True)]
 
     def forget(self, refs: Sequence[Ref]) -> set[str]:
-        args: list[Any] = [self._worker, self._queue]
+        args: list[Any] = [self._worker, self._queue, REMEMBER_MS]
         for ref in refs:
             args += (ref.parcel_id, ref.kind, ref.note)
         return {found.decode() for found in self._run("forget", *args)}
@@ -81,7 +81,8 @@ class RedisTransfer:
 
     def close(self, *, finished: bool) -> None:
         if finished:
-            self._broker.client.delete(self._last)
+            forgotten = f"littleq:{self._broker.namespace}:{self._queue}:forgotten:{self._worker}"
+            self._broker.client.delete(self._last, forgotten)
         self._broker.close()
 
     @property

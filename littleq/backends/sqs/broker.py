@@ -41,7 +41,7 @@ from littleq.backends.sqs.names import is_fifo
 from littleq.backends.sqs.outbox import Outbox
 from littleq.backends.sqs.queues import COUNTS, Place, Queues
 from littleq.backends.sqs.settler import Settler
-from littleq.backends.sqs.urls import settings_of
+from littleq.backends.sqs.urls import LONGEST_RETENTION, settings_of
 from littleq.backends.sqs.wire import LARGEST_BYTES, Parcel, fitting
 from littleq.background import at_process_exit, not_at_process_exit, survive_forks
 from littleq.config.models import DEFAULT_HEARTBEAT_TIMEOUT_SECONDS
@@ -57,9 +57,7 @@ DEFAULT_VISIBILITY_SECONDS = round(DEFAULT_HEARTBEAT_TIMEOUT_SECONDS)
 
 
 class SQSBroker(dramatiq.Broker):
-    """A Dramatiq broker on Amazon SQS, or a server that speaks its protocol.
-
-    Credentials come from boto3's usual chain (environment, profile, role), never from the URL.
+    """A Dramatiq broker on Amazon SQS, or a server like it; credentials come from boto3's chain, never from the URL.
 
     Args:
         url: `sqs://REGION?option=value`; see `littleq.backends.sqs.urls.Settings`.
@@ -248,6 +246,13 @@ class SQSBroker(dramatiq.Broker):
                     "raise max_receives in the URL.",
                     *(queue.name, queue.max_deliveries, self.settings.max_receives),
                 )
+            kept = queue.dead_retention_seconds
+            if kept is not None:
+                self.addresses.dead_retention[queue.name] = kept
+                if kept > LONGEST_RETENTION:
+                    self.logger.warning(
+                        "Queue %r: SQS keeps a dead letter for 14 days, no longer.", queue.name
+                    )
 
     def ping(self) -> None:
         """Ask SQS for a sign of life. That these credentials may not ask is one.

@@ -36,7 +36,7 @@ def capabilities_of(broker: SQSBroker) -> Capabilities:
             "Roughly as sent; a FIFO queue (`NAME.fifo`) hands out each group in order, retries behind.",
         ),
         delay=Fact(
-            0.1,
+            1.0,
             "Held by SQS, in hops of 900 s that a worker has to pass on; the last second in a worker's memory. By the "
             "clocks of the hosts.",
         ),

@@ -1,12 +1,12 @@
 """Keeps what this process holds hidden from others: visibility is renewed in batches, by one thread.
 
-Each message is hidden for `visibility` seconds, and renewed when a third of them has gone, so that a request that fails
-is repeated twice before it matters. A process that dies renews nothing: its jobs are back after `visibility` seconds at
-most.
+Each message is hidden for `visibility` seconds, and renewed when a third of them has gone; it is looked at six times in
+that time, so that a request that fails is repeated before it matters. A process that dies renews nothing: its jobs are
+back after `visibility` seconds at most.
 
 Limits. SQS hides a message for 12 hours after it was received, whatever is asked: a job that runs longer is handed out
 a second time while it runs. And the thread needs the interpreter: Python code gives it way every few milliseconds, but
-a C extension that keeps the interpreter lock for longer than two thirds of `visibility` stops it, and the job is handed
+a C extension that keeps the interpreter lock for longer than half of `visibility` stops it, and the job is handed
 out again.
 """
 
@@ -53,9 +53,9 @@ class Heart:
         self._background.stop()
 
     def beat(self) -> None:
-        """Renew what will have been hidden for a third of its time before the next beat."""
+        """Renew what has been hidden for a third of its time."""
         visibility = self._broker.visibility
-        soon = time.monotonic() + visibility * 5 / 6
+        soon = time.monotonic() + visibility * 2 / 3
         for queue, desk in self._broker.desks():
             with desk.changed:
                 due = [held for held in desk.held.values() if held.hidden_until < soon and not held.is_gone]

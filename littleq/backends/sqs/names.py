@@ -2,7 +2,7 @@
 
 As dramatiq-sqs has them, so that both can share a queue: `[NAMESPACE_]QUEUE`, its dead letters at `…_dlq`. Two things
 it has no name for: a FIFO queue, whose name ends in `.fifo`, so that the suffix goes before that; and a dot, which SQS
-does not allow and `littleq.control` has.
+does not allow and `littleq.control` has. (`a.b` and `a-dot-b` are one queue, so: an app may have either.)
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from dramatiq.logging import get_logger
 
 from littleq.backends.sqs.names import DEAD, DELAYED, is_fifo, sqs_name
 from littleq.backends.sqs.outages import SQS_ERRORS, is_missing
-from littleq.backends.sqs.urls import LONGEST_RETENTION
+from littleq.backends.sqs.urls import LONGEST_RETENTION, SHORTEST_RETENTION
 from littleq.backends.sqs.wire import LARGEST_BYTES
 from littleq.background import survive_forks
 
@@ -53,13 +53,19 @@ class Place:
 
 
 class Queues:
-    """Addresses, by Dramatiq's names."""
+    """Addresses, by Dramatiq's names.
+
+    Attributes:
+        dead_retention: for how long the dead letters of a queue are kept, in seconds, where not for 14 days. Said to
+            SQS when it makes the queue.
+    """
 
     def __init__(self, clients: Clients, *, namespace: str, visibility: int) -> None:
         self.logger = get_logger(__name__, type(self))
         self.clients = clients
         self.namespace = namespace
         self.visibility = visibility
+        self.dead_retention: dict[str, float] = {}
         self._places: dict[str, Place] = {}  # looked at, and made where they were missing
         self._seen: dict[str, Place] = {}  # only found
         self.after_fork_in_child()
@@ -142,7 +148,8 @@ class Queues:
 
     def _find(self, queue: str) -> Place:
         fifo = is_fifo(queue)
-        dead = self._ensure(sqs_name(queue, self.namespace, DEAD), fifo=fifo)
+        kept = self.dead_retention.get(queue, LONGEST_RETENTION)
+        dead = self._ensure(sqs_name(queue, self.namespace, DEAD), fifo=fifo, kept=kept)
         url = self._ensure(sqs_name(queue, self.namespace), fifo=fifo, dead=dead)
         delayed = None
         if fifo:  # a standard queue, and so without a redrive policy: its dead letters would have to be standard too
@@ -157,14 +164,17 @@ class Queues:
                 return None
             raise
 
-    def _ensure(self, name: str, *, fifo: bool, dead: str | None = None) -> str:
+    def _ensure(
+        self, name: str, *, fifo: bool, dead: str | None = None, kept: float = LONGEST_RETENTION
+    ) -> str:
         client, settings = self.clients.quick, self.clients.settings
         if not settings.create:
             return str(client.get_queue_url(QueueName=name)["QueueUrl"])
         found = self._url(name)
         if found is not None:
             return found
-        wanted = {"MessageRetentionPeriod": str(LONGEST_RETENTION), "VisibilityTimeout": str(self.visibility)}
+        retention = round(max(SHORTEST_RETENTION, min(kept, LONGEST_RETENTION)))
+        wanted = {"MessageRetentionPeriod": str(retention), "VisibilityTimeout": str(self.visibility)}
         if fifo:
             wanted["FifoQueue"] = "true"
         if dead is not None:
@@ -183,17 +193,17 @@ class Queues:
             if not is_missing(error):
                 self.logger.debug("Queue %r: its attributes cannot be read: %s", queue, type(error).__name__)
             return LARGEST_BYTES
-        for doubt in self._doubts(found, kept):
+        for doubt in self._doubts(found, kept, self.dead_retention.get(queue, LONGEST_RETENTION)):
             self.logger.warning("Queue %r: %s", queue, doubt)
         return min(LARGEST_BYTES, int(found.get("MaximumMessageSize", LARGEST_BYTES)))
 
-    def _doubts(self, found: Mapping[str, Any], kept: int) -> list[str]:
+    def _doubts(self, found: Mapping[str, Any], kept: int, keep: float) -> list[str]:
         doubts = []
-        for what, seconds in (
-            ("jobs", int(found.get("MessageRetentionPeriod", LONGEST_RETENTION))),
-            ("dead letters", kept or LONGEST_RETENTION),
+        for what, seconds, wanted in (
+            ("jobs", int(found.get("MessageRetentionPeriod", LONGEST_RETENTION)), LONGEST_RETENTION),
+            ("dead letters", kept or LONGEST_RETENTION, min(LONGEST_RETENTION, keep)),
         ):
-            if seconds < LONGEST_RETENTION:
+            if seconds < wanted:
                 doubts.append(
                     f"SQS deletes its {what} after {seconds / 86_400:g} days (MessageRetentionPeriod); 14 is the most."
                 )

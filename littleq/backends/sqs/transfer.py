@@ -220,7 +220,7 @@ def _raw(body: str) -> bytes:
 def _checked(body: str, largest: int) -> str:
     if len(body) > largest:
         raise MessageTooLarge(
-            f"A job has {len(body):,} bytes as SQS stores it, and its queue takes up to {largest:,}: have it done where it "
-            "is, or purge it."
+            f"A job has {len(body):,} bytes as SQS stores it, and its queue takes up to {largest:,}: have it done "
+            "where it is, or purge it."
         )
     return body

@@ -12,6 +12,8 @@ from littleq.redaction import redact_url
 SCHEME: Final = "sqs"
 #: The longest that SQS keeps a message, hides one that was received, and lets a receive wait; all in seconds.
 LONGEST_RETENTION, LONGEST_VISIBILITY, LONGEST_WAIT = 14 * 86_400, 12 * 3600, 20
+#: The shortest retention that it has, in seconds.
+SHORTEST_RETENTION = 60
 #: How long a receive waits for a message on an empty queue, in seconds. A worker that ends waits for its last one,
 #: so that no job falls to nobody: longer is cheaper (docs/sqs.md has the formula), shorter ends sooner.
 DEFAULT_WAIT_SECONDS = 5

@@ -41,6 +41,7 @@ class Subject:
         shared: whether another process sees the same queues.
         window: jobs that may run twice when a process with four threads is killed: what it holds, unless its pages say
             otherwise.
+        chaos_jobs: what the short form of the chaos sends.
         environment: variables of all its processes.
     """
 
@@ -50,6 +51,7 @@ class Subject:
     max_deliveries: ClassVar[int] = 2
     shared: ClassVar[bool] = True
     window: ClassVar[int] = 16
+    chaos_jobs: ClassVar[int] = 1500
     environment: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, name: str, url: str) -> None:
@@ -152,7 +154,9 @@ class Rabbitmq(Subject):
 class SQS(Subject):
     """On moto's server, which keeps all in its memory: it is frozen where others are killed."""
 
-    settings: ClassVar[Mapping[str, Any]] = {"heartbeat_timeout_seconds": 3.0}
+    settings: ClassVar[Mapping[str, Any]] = {"heartbeat_timeout_seconds": 4.0}
+    window = 32  # deletes go out ten at a time
+    chaos_jobs = 200  # moto takes some ten a second
     long_seconds = 8.0
     environment = MOTO_CREDENTIALS
 

@@ -7,12 +7,12 @@ import os
 from tests.chaos.brokers import Chaos
 from tests.conformance.brokers.stage import Stage
 
-JOBS = int(os.environ.get("JOBS", "1500"))
-#: One for some thousand jobs.
-KILLS = 2 if JOBS < 10_000 else JOBS // 4000
+#: One kill for so many jobs, and two at least.
+JOBS_PER_KILL = 4000
 
 
 def test_what_was_sent_is_done_or_dead(stage: Stage, valkey_url: str) -> None:
-    story = Chaos(stage, valkey_url, JOBS, KILLS).run()
+    jobs = int(os.environ.get("JOBS", stage.subject.chaos_jobs))
+    story = Chaos(stage, valkey_url, jobs, max(2, jobs // JOBS_PER_KILL)).run()
     print(f"{stage.subject.name}: {story}")
     assert story.twice <= story.kills * stage.subject.window

@@ -120,7 +120,7 @@ class Chaos:
     def _at_work(self) -> Iterator[App]:
         app = self.stage.app({self.queue: SETTINGS})
         declare(app.broker, self.queue, self.url, self.seed)
-        crew = {"comes_again": True, "threads": 4, "chaos": self.seed}
+        crew: dict[str, Any] = {"kind": "comes_again", "threads": 4, "chaos": self.seed}
         hands = []
         if self.stage.subject.shared:
             names = [f"chaos-{number}" for number in range(PROCESSES)]
@@ -166,7 +166,9 @@ class Chaos:
 
         victims = eventually(alive, what="a worker")
         running = f"{self.queue}:running"
-        eventually(lambda: set(self.client.hvals(running)) & {str(pid) for _, pid in victims}, 60, "a running job")
+        eventually(
+            lambda: set(self.client.hvals(running)) & {str(pid) for _, pid in victims}, 60, "a running job"
+        )
         path, pid = self.rng.choice(victims)
         path.unlink()
         with suppress(ProcessLookupError):
@@ -189,7 +191,9 @@ class Chaos:
         def whereabouts() -> tuple[dict[int, int], set[int]] | None:
             if self._done() < self.story.jobs * (1 - ILL) * 0.97:
                 return None
-            done = {int(number): int(runs) for number, runs in self.client.hgetall(f"{self.queue}:done").items()}
+            done = {
+                int(number): int(runs) for number, runs in self.client.hgetall(f"{self.queue}:done").items()
+            }
             dead = {letter.args[0] for letter in app.backend.dead_letters.letters(self.queue)}
             return (done, dead) if done.keys() | dead == sent else None
 

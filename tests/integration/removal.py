@@ -168,7 +168,7 @@ class Movers:
         Args:
             number: which step, from 1; with `step` the first one of that name from there on.
         """
-        self._pipe.send((source, target, journal, number, step))
+        self._pipe.send((dict(os.environ), (source, target, journal, number, step)))
         assert self._pipe.poll(60), f"a move hangs that was to be killed at step {number} {step}"
         status = self._pipe.recv()
         assert os.WIFSIGNALED(status) or status == 0, "the move has failed: see stderr"
@@ -183,11 +183,12 @@ def _serve(pipe: Any) -> None:
     for name in ("redis", "rabbitmq", "sqs", "kafka"):  # once, not in each child
         import_module(f"littleq.backends.{name}.transfer")
     while True:
-        asked = pipe.recv()
+        environment, asked = pipe.recv()
         child = os.fork()
         if child == 0:
             status = 1
             try:
+                os.environ.update(environment)
                 _move_until_killed(*asked)
                 status = 0
             except BaseException:

@@ -32,7 +32,9 @@ def test_what_a_program_asks_for_is_one_of_what_there_is() -> None:
         "move": get_args(kinds.Move),
         "poison": get_args(kinds.Poison),
         "accounts": get_args(kinds.Accounts),
-        **dict.fromkeys(("restart", "pause", "cancel", "due_times", "fleet_concurrency", "batch"), (True, False)),
+        **dict.fromkeys(
+            ("restart", "pause", "cancel", "due_times", "fleet_concurrency", "batch"), (True, False)
+        ),
     }
     for each in known():
         for name, fact in each.facts().items():

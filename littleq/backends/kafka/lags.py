@@ -115,10 +115,8 @@ class Lags:
     def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """First offset and end of each partition of a topic; none where there is no topic."""
         places = _places([topic], self._topics.counted([topic]))
-        starts, ends = (
-            self._offsets(places, EARLIEST),
-            self._offsets(places, LATEST),
-        )
+        earliest, latest = self._ask_offsets(places, EARLIEST), self._ask_offsets(places, LATEST)
+        starts, ends = _offsets(earliest), _offsets(latest)
         return {place[1]: (starts[place], ends[place]) for place in places}
 
     def ends(self, topics: Iterable[str], spec: Any) -> list[TopicPartition]:

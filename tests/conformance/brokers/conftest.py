@@ -16,7 +16,6 @@ from tests.conformance.brokers.live import Live
 from tests.conformance.brokers.stage import Stage
 from tests.conformance.brokers.subjects import SUBJECTS
 
-
 #: All of them, or the one that `make chaos BROKER=…` names.
 NAMES = [os.environ["BROKER"]] if os.environ.get("BROKER") else list(SUBJECTS)
 

@@ -116,9 +116,7 @@ class Crew:
         dramatiq.actor(act, broker=broker, actor_name=f"act-{queue}", queue_name=queue)
 
 
-def perform(
-    folder: Path, queue: str, number: int, what: str, *more: Any, blocks: bool, retries: int
-) -> None:
+def perform(folder: Path, queue: str, number: int, what: str, *more: Any, blocks: bool, retries: int) -> None:
     """Run one job.
 
     ok            at once

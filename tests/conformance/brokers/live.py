@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.conformance.brokers.stage import Stage
+from tests.conformance.brokers.subjects import Subject
 
 #: Queues that are worked on from the start.
 QUEUES: dict[str, dict[str, Any]] = {
@@ -16,6 +18,9 @@ QUEUES: dict[str, dict[str, Any]] = {
     "long": {},
 }
 COMMON: dict[str, Any] = {"admission": "off", "retry_budget": 100.0}
+#: A queue for ten jobs.
+TEN: dict[str, Any] = {"arrival_rate": 10.0, "sla_seconds": 1.0}
+SENDERS = 2
 
 
 class Live:
@@ -26,26 +31,35 @@ class Live:
         replayed: dead letters that tests sent back to work, by queue.
         victim, leaving, mortal: worker processes of the queues `kill`, `term` and `poison`; none where no process
             shares the broker.
+        senders: processes that wait for a line on stdin, and fill the queue `bound` then.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.names = {name: stage.queue(name) for name in (*QUEUES, "kill", "term", "poison")}
+        self.names = {name: stage.queue(name) for name in (*QUEUES, "kill", "term", "poison", "bound")}
         settings = {self.names[name]: {**COMMON, **own} for name, own in QUEUES.items()}
         self.app = stage.app(settings)
         self.app.work(threads=8)
         self.replayed: Counter[str] = Counter()
         self.app.send(self.names["long"], 1, "sleep", stage.subject.long_seconds)
-        if stage.subject.shared:
-            self.others = {
-                self.names["kill"]: COMMON,
-                self.names["term"]: COMMON,
-                self.names["poison"]: {**COMMON, "max_deliveries": 2},
-            }
-            kill, term, poison = self.others
-            self.victim = stage.hand(kill, self.others[kill], blocks=True)
-            self.leaving = stage.hand(term, self.others[term], threads=1)
-            self.mortal = stage.hand(poison, self.others[poison], threads=1, comes_again=True)
+        if not stage.subject.shared:
+            return
+        kill, term, poison, bound = (self.names[name] for name in ("kill", "term", "poison", "bound"))
+        self.victim = stage.hand(kill, COMMON, blocks=True)
+        self.leaving = stage.hand(term, COMMON, threads=1)
+        self.mortal = stage.hand(poison, {**COMMON, "max_deliveries": 2}, threads=1, kind="comes_again")
+        self.senders = [stage.hand(bound, TEN, name=f"sender-{n}", kind="sends") for n in range(SENDERS)]
+        self._own = stage.subject.own(stage.folder)
+        self._starting = ThreadPoolExecutor(1).submit(self._own.__enter__)
+        stage.at_close(self._end_own)
+
+    def own_server(self) -> tuple[Subject, Any]:
+        """A server that may be killed."""
+        return self._starting.result()
 
     def __getitem__(self, name: str) -> str:
         return self.names[name]
+
+    def _end_own(self) -> None:
+        self._starting.exception()  # until it has started, or has failed to
+        self._own.__exit__(None, None, None)

@@ -6,11 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +91,9 @@ class App:
 
     def ran(self, queue: str, *numbers: int, seconds: float = 15.0) -> None:
         """Wait until these jobs have run."""
-        self.until(lambda: set(numbers) <= set(self.numbers(queue)), seconds, f"the end of {numbers} in {queue}")
+        self.until(
+            lambda: set(numbers) <= set(self.numbers(queue)), seconds, f"the end of {numbers} in {queue}"
+        )
 
     def letters(self, queue: str, jobs: int, seconds: float = 15.0) -> list[Any]:
         """Wait for so many dead letters."""
@@ -120,27 +120,29 @@ class App:
 
 
 class Hand:
-    """A worker process: `dramatiq`, or, where its jobs kill it, one that comes again."""
+    """A process of `crew.ENTRIES`."""
 
-    def __init__(self, crew: Crew, name: str, *, comes_again: bool = False) -> None:
-        script = entry("comes_again" if comes_again else "works", Path(crew.folder))
+    def __init__(self, crew: Crew, name: str, kind: str) -> None:
+        script = entry(kind, Path(crew.folder))
         cli = ("-m", "dramatiq", script.stem, "--path", crew.folder, "--processes", "1")
-        command = (str(script),) if comes_again else (*cli, "--threads", str(crew.threads))
+        command = (*cli, "--threads", str(crew.threads)) if kind == "works" else (str(script),)
         self.log = Path(crew.folder) / f"{name}.out"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, *command],
                 env={**os.environ, **crew.environment},
                 cwd=crew.folder,
-                stdout=out,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if kind == "sends" else out,
                 stderr=out,
+                text=True,
                 start_new_session=True,
             )
 
     def kill(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.process.communicate()
 
 
 class Stage:
@@ -159,6 +161,7 @@ class Stage:
         )
         self._apps: list[App] = []
         self._hands: list[Hand] = []
+        self._at_close: list[Callable[[], None]] = []
         self._number = 0
 
     def queue(self, fact: str) -> str:
@@ -173,17 +176,25 @@ class Stage:
     def fresh(self, fact: str, **settings: Any) -> tuple[App, str]:
         """An app with a queue of its own, and no worker."""
         queue = self.queue(fact)
-        return self.app({queue: {"admission": "off", **settings} if "arrival_rate" not in settings else settings}), queue
+        return self.app(
+            {queue: {"admission": "off", **settings} if "arrival_rate" not in settings else settings}
+        ), queue
 
     def hand(
-        self, queue: str, settings: dict[str, Any], *, name: str = "", comes_again: bool = False, **crew: Any
+        self, queue: str, settings: dict[str, Any], *, name: str = "", kind: str = "works", **crew: Any
     ) -> Hand:
-        made = Hand(replace(self.crew, queues={queue: settings}, **crew), name or queue, comes_again=comes_again)
-        self._hands.append(made)
-        return made
+        """A process for one queue."""
+        self._hands.append(Hand(replace(self.crew, queues={queue: settings}, **crew), name or queue, kind))
+        return self._hands[-1]
+
+    def at_close(self, call: Callable[[], None]) -> None:
+        """To be done when all of this has ended."""
+        self._at_close.append(call)
 
     def close(self) -> None:
         for hand in self._hands:
             hand.kill()
         for app in self._apps:
             app.close()
+        for call in self._at_close:
+            call()

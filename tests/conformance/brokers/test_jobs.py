@@ -92,6 +92,8 @@ def test_many_messages_with_a_delay_wait_for_it(live: Live, can: Capabilities) -
     assert all(-0.005 < late < can.delay.value + SLACK for late in began)
 
 
-def test_a_wide_fleet_is_useful_or_the_broker_says_how_wide(stage: Stage, can: Capabilities, live: Live) -> None:
+def test_a_wide_fleet_is_useful_or_the_broker_says_how_wide(
+    stage: Stage, can: Capabilities, live: Live
+) -> None:
     most = live.app.backend.most_workers(live["plain"])
     assert most is None if can.useful_workers.value else most is not None and most >= 1

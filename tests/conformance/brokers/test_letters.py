@@ -28,9 +28,11 @@ def test_a_dead_job_is_kept_with_its_story(live: Live) -> None:
     letter = dead(app, queue, 101)
     assert (letter.queue, letter.actor, tuple(letter.args)) == (queue, f"act-{queue}", (101, "ill"))
     death = letter.death
-    assert (death["reason"], death["exception"], death["attempts"]) == ("exhausted", "builtins.ValueError", 3) or (
-        death["exception"] == "ValueError"
-    ), death
+    assert (death["reason"], death["exception"], death["attempts"]) == (
+        "exhausted",
+        "builtins.ValueError",
+        3,
+    ) or (death["exception"] == "ValueError"), death
     assert "job 101 is ill" in death["message"] and "ValueError" in death["traceback"]
     assert began_at - 0.5 < letter.died_at < store.now() + 0.5
     assert app.numbers(queue, "began").count(101) == 3

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
-from typing import Any
 
 import pytest
 
 import littleq
 from littleq.backends.capabilities import Capabilities
-from tests.conformance.brokers.crew import entry
-from tests.conformance.brokers.live import COMMON, Live
+from tests.conformance.brokers.live import COMMON, SENDERS, TEN, Live
 from tests.conformance.brokers.stage import SLACK, Stage
-
-#: A queue for ten jobs.
-TEN: dict[str, Any] = {"arrival_rate": 10.0, "sla_seconds": 1.0}
-SENDERS = 2
 
 
 def test_threads_that_send_at_once_never_pass_the_bound(stage: Stage, can: Capabilities) -> None:
@@ -42,25 +33,22 @@ def test_threads_that_send_at_once_never_pass_the_bound(stage: Stage, can: Capab
     assert [each.outcome for each in sent] == ["shed"] * 3
 
 
-def test_processes_that_send_at_once_pass_the_bound_as_far_as_is_said(stage: Stage, can: Capabilities) -> None:
+def test_processes_that_send_at_once_pass_the_bound_as_far_as_is_said(
+    stage: Stage, live: Live, can: Capabilities
+) -> None:
     if not stage.subject.shared:
         assert can.restart.value is False  # one process is all there is
         return
-    app, queue = stage.fresh("bound", **TEN)
-    senders = [
-        subprocess.Popen(
-            [sys.executable, entry("sends", app.folder)],
-            env={**os.environ, **app.crew.environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(SENDERS)
-    ]
-    for sender in senders:
-        assert sender.stdout is not None
-        assert sender.stdout.readline() == "ready\n"
-    admitted = sum(int(sender.communicate("go\n", timeout=30)[0]) for sender in senders)
+    queue = live["bound"]
+    app = stage.app({queue: TEN})
+    processes = [sender.process for sender in live.senders]
+    for process in processes:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    admitted = sum(int(process.stdout.readline()) for process in processes)
     # Each process alone keeps to the bound, and all of them once a sample is no older than what they sent.
     most = 10 * SENDERS if can.bound.value == "sampled" else 10
     assert 10 - SENDERS <= admitted <= most
@@ -140,7 +128,9 @@ def test_a_delayed_job_is_taken_away_or_cannot_be(stage: Stage, can: Capabilitie
     if schedule is None:
         return
     if can.due_times.value:
-        app.until(lambda: list(schedule.due_times(queue, [1.0, 200.0, 2000.0])) == [0, 1, 2], what="two due times")
+        app.until(
+            lambda: list(schedule.due_times(queue, [1.0, 200.0, 2000.0])) == [0, 1, 2], what="two due times"
+        )
         # Far enough apart for a broker that knows them to within a factor of two.
         several = schedule.due_times_of({queue: [200.0], stage.queue("none"): [5.0]})
         assert [list(counts) for counts in several.values()] == [[1], [0]]

@@ -179,10 +179,12 @@ def queue() -> str:
 
 
 @pytest.fixture
-def rabbit_app(rabbit: RabbitServer) -> Iterator[Callable[..., RabbitApp]]:
+def rabbit_app(rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RabbitApp]]:
     made: list[RabbitApp] = []
 
     def make(*queues: SLAQueueConfig, url: str = rabbit.url, **options: Any) -> RabbitApp:
+        if url == rabbit.url:  # which nobody kills
+            monkeypatch.setattr("littleq.backends.rabbitmq.topology.NEWBORN_SECONDS", 0)
         config = Config(url=url, queues={each.name: each for each in queues}, flush_seconds=0.2)
         made.append(RabbitApp(url, config, **options))
         return made[-1]

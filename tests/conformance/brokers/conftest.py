@@ -1,28 +1,30 @@
-"""The broker under test, each in turn: a stage with an app that works, and what tests take from it."""
+"""The broker under test: a stage with an app that works, and what tests take from it.
+
+A file a broker, so that two run at a time (`--dist loadfile`), each on a stage that is set once.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from littleq.backends.capabilities import Capabilities
-from tests.brokers.kafka import kafka_server as kafka_server
-from tests.brokers.kafka import kafka_url as kafka_url
-from tests.brokers.rabbitmq import rabbit as rabbit
-from tests.brokers.sqs import moto_server as moto_server
-from tests.conformance.brokers.live import Live
-from tests.conformance.brokers.stage import Stage
-from tests.conformance.brokers.subjects import SUBJECTS
+pytest.register_assert_rewrite(
+    *(f"tests.conformance.brokers.{name}" for name in ("chaos", "jobs", "letters", "queues", "processes"))
+)
 
-#: All of them, or the one that `make chaos BROKER=…` names.
-NAMES = [os.environ["BROKER"]] if os.environ.get("BROKER") else list(SUBJECTS)
+from littleq.backends.capabilities import Capabilities  # noqa: E402
+from tests.brokers.kafka import kafka_server, kafka_url  # noqa: E402, F401
+from tests.brokers.rabbitmq import rabbit  # noqa: E402, F401
+from tests.brokers.sqs import moto_server  # noqa: E402, F401
+from tests.conformance.brokers.live import Live  # noqa: E402
+from tests.conformance.brokers.stage import Stage  # noqa: E402
+from tests.conformance.brokers.subjects import SUBJECTS  # noqa: E402
 
 
-@pytest.fixture(scope="session", params=NAMES)
+@pytest.fixture(scope="module")
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    name = request.param
+    name = request.module.SUBJECT
     subject = SUBJECTS[name].at_hand(name, request)
     ledger_url = request.getfixturevalue("valkey_url") if subject.shared else None
     with pytest.MonkeyPatch.context() as patch:
@@ -33,7 +35,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live(stage: Stage) -> Live:
     """What works from the first test to the last."""
     return Live(stage)

@@ -80,7 +80,7 @@ class Stub(Subject):
     shared = False
 
     @classmethod
-    def at_hand(cls, name: str, request: pytest.FixtureRequest) -> Subject:
+    def at_hand(cls, name: str, request: pytest.FixtureRequest) -> Subject:  # noqa: ARG003
         return cls(name, "stub://")
 
 

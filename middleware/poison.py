@@ -53,12 +53,13 @@ class Poison(Middleware):
         most = self.config.queue(queue).max_deliveries
         # Where it is known that this is not its first delivery, that one's start is not on record. It may have been
         # none: then once more is the benefit of the doubt.
-        if starts > (most if redelivered == "perhaps" else max(1, most - 1)):
+        deaths = starts - 1 if redelivered == "perhaps" else starts
+        if deaths >= (most if redelivered == "perhaps" else max(2, most)):
             self.logger.error(
                 "Message %r has killed its worker, or was lost with it, %d times: it is dead-lettered.",
-                *(message_id, starts),
+                *(message_id, deaths),
             )
-            job.note(message, death="poison", attempts=starts)
+            job.note(message, death="poison", attempts=deaths)
             message.fail()
             raise SkipMessage(f"message {message_id!r} is poison")
 

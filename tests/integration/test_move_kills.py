@@ -145,4 +145,5 @@ def test_from_another_broker(
     if (name, step) != ("on_sqs", "taken"):
         move(source, target, journal).close()
         assert ids(target.contents()) == ids(jobs)
-        assert source.contents() == []
+        left = source.truth()
+        assert (left.ready, left.delayed, left.dead) == (0, 0, 0)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dramatiq import Message
+
+from littleq import job
 from littleq.backends.redis.broker import RedisBroker
 from littleq.backends.redis.scripts import lua
 from littleq.backends.transfer import (
@@ -70,8 +73,10 @@ class RedisTransfer:
         for place, parcel in enumerate(parcels):
             at = "" if parcel.at is None else round(parcel.at * 1000)
             deliveries = "" if parcel.deliveries is None else parcel.deliveries
-            known = "1" if is_known(parcel.data) else ""
-            args += (self._name(batch, place, parcel), parcel.kind, parcel.data, at, deliveries, known)
+            message = decoded(parcel.data)
+            known = "1" if message is not None and job.is_known(message.options) else ""
+            name = self._name(batch, place, parcel, message)
+            args += (name, parcel.kind, parcel.data, at, deliveries, known)
         self._run("give", *args)
         return {parcel.parcel_id for parcel in parcels}
 
@@ -89,9 +94,8 @@ class RedisTransfer:
     def _last(self) -> str:
         return f"littleq:{self._broker.namespace}:{self._queue}:moved:{self._move}"
 
-    def _name(self, batch: Batch, place: int, parcel: Parcel) -> str:
+    def _name(self, batch: Batch, place: int, parcel: Parcel, message: Message[Any] | None) -> str:
         """The id that a job has had on another Redis; else one by which a delayed job can be cancelled."""
-        message = decoded(parcel.data)
         if message is None:
             return parcel.parcel_id
         if message.options.get("redis_message_id") == parcel.parcel_id:

@@ -19,7 +19,7 @@ from dramatiq.composition import group, pipeline
 from dramatiq.results import ResultBackend
 
 from littleq import job, passage
-from littleq.backends.base import Sending
+from littleq.backends.base import PartlySent, Sending
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate, collected, group_tickets
 from littleq.middleware.overloaded import Overloaded
@@ -62,6 +62,7 @@ def send_many(
     Raises:
         ConfigurationError: the broker has no stack.
         ValidationError: a message's criticality is wrong; none was sent.
+        littleq.backends.base.PartlySent: some are in, some are not; it says which.
         Exception: what the broker raises when its server is away; batches before that are in.
     """
     broker = broker if broker is not None else dramatiq.get_broker()
@@ -112,12 +113,13 @@ def _send_batch(gate: Gate, messages: list[Message[Any]], delay: int | None) -> 
 def _released_on_failure(
     admission: AdmissionControl, waiting: list[tuple[int, Message[Any], Ticket]]
 ) -> Iterator[None]:
-    """Give back the room that was taken for what will not be sent."""
+    """Give back the room that was taken for what is not sent."""
     try:
         yield
-    except BaseException:
-        for _, _, ticket in waiting:
-            admission.settle(ticket, entered=False)
+    except BaseException as error:
+        inside = {message.message_id for message in error.sent} if isinstance(error, PartlySent) else set()
+        for _, message, ticket in waiting:
+            admission.settle(ticket, entered=message.message_id in inside)
         raise
 
 

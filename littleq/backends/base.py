@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, runtime_checkable
 
 from littleq.backends.capabilities import Capabilities
+from littleq.errors import BackendError
 from littleq.job import Death
 
 if TYPE_CHECKING:
@@ -135,11 +136,27 @@ class Receipt(NamedTuple):
     depth: int = 0
 
 
+class PartlySent(BackendError):
+    """Some messages of several did not go in.
+
+    Attributes:
+        sent, unsent: the messages that are in, and those that are not.
+    """
+
+    def __init__(self, text: str, sent: Sequence[Message[Any]], unsent: Sequence[Message[Any]]) -> None:
+        super().__init__(text)
+        self.sent, self.unsent = sent, unsent
+
+
 class SendsMany(Protocol):
-    """A broker that holds the bound of a queue itself, in the step that enqueues."""
+    """A broker that takes several messages at once."""
 
     def enqueue_many(self, sendings: Sequence[Sending], *, whole: bool = False) -> list[Receipt]:
-        """Send messages; `whole`: all of them or none."""
+        """Send messages; `whole`: all of them or none, where the broker holds the bound of a queue in the same step.
+
+        Raises:
+            PartlySent: it is known which are in and which are not.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,7 +197,9 @@ class _Move:
                     trouble = explain(error)
                     if trouble is None:
                         raise
-        left = self.source.truth(self.queue) if trouble is None else table
+        left = table
+        with nullcontext() if trouble is None else suppress(Exception):  # it may be the one that is away
+            left = self.source.truth(self.queue)
         self._count(_verified(journal) - before)
         result = Result(self.queue, journal.path, journal.state.totals, left, bool(signals), resumed, trouble)
         for end in (here, there):

@@ -226,6 +226,7 @@ def test_a_send_to_a_server_that_is_away_fails_as_dramatiq_expects(tmp_path: Pat
             app.broker.ping()
         assert app.backend.is_transient(raised.value)
     finally:
+        server.kill()
         app.close()
 
 

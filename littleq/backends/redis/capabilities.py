@@ -55,7 +55,8 @@ STOCK = Capabilities(
     machine_recovery=Fact(None, "After the broker's heartbeat timeout (60 s), at its next maintenance."),
     restart=_RESTART,
     poison=Fact(
-        "handed out", "A job handed out to five workers that died is a dead letter, whether it had begun or not."
+        "handed out",
+        "A job handed out to five workers that died is a dead letter, whether it had begun or not.",
     ),
     dead_letters=_KEPT,
     pause=NO_PAUSE,

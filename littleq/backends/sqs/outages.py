@@ -10,6 +10,7 @@ from typing import Any, Final
 from botocore import exceptions as boto
 from dramatiq.errors import ConnectionClosed
 
+from littleq.backends import base
 from littleq.errors import BackendError
 
 #: What `except` lists of this package name: all that boto3 raises.
@@ -74,21 +75,22 @@ class SQSError(BackendError):
     """What SQS refuses, in one sentence; the client's own error is its `__cause__`."""
 
 
-class PartlySent(SQSError):
+class PartlySent(base.PartlySent, SQSError):
     """Some messages of a batch did not go in.
 
     Attributes:
-        sent, unsent: the messages that are in, and those that are not.
-        codes: what SQS says of these.
+        codes: what SQS says of those.
     """
 
     def __init__(self, sent: list[Any], unsent: list[Any], codes: list[str]) -> None:
         what = ", ".join(sorted(set(codes)))
         super().__init__(
             f"{len(unsent)} of {len(sent) + len(unsent)} messages are not sent, SQS says {what}: send those of "
-            "`unsent` again."
+            "`unsent` again.",
+            sent,
+            unsent,
         )
-        self.sent, self.unsent, self.codes = sent, unsent, codes
+        self.codes = codes
 
 
 def code_of(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from examples.demo.meter import Meter
-from examples.demo.servers import Server
+from examples.demo.servers import MOST_WORKERS, Server
 from examples.demo.stopping import StopSwitch
 from littleq.backends.redis.embedded import connect_embedded
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 MODULE = "examples.demo.app"
 QUEUES = ("realtime", "batch")
-#: Most workers of `realtime`; each has one thread.
-MOST_WORKERS = 8
 #: Until the workers are there, in seconds. A second or two where nothing else runs.
 BOOT_SECONDS = 30.0
 #: How long workers may finish their jobs, and after what time they are killed, in seconds.

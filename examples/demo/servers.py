@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ TITLES = {
     "sqs": "moto, which speaks SQS's protocol",
     "kafka": "tansu, which speaks Kafka's protocol",
 }
+#: Most workers of `realtime`, each of one thread; and a topic has as many partitions.
+MOST_WORKERS = 8
 #: Until a server has ended, in seconds.
 END_SECONDS = 15.0
 
@@ -65,32 +68,43 @@ class Server:
 def main() -> None:
     broker, folder = sys.argv[1], Path(sys.argv[2])
     StopSwitch().listen()  # a signal is for the demo
-    server, environment = _start(broker, folder)
+    folder.mkdir()
+    url, environment, stop = _STARTS[broker](folder)
     try:
-        print(
-            json.dumps({"url": server.url if broker != "sqs" else server.url(), "environment": environment}),
-            flush=True,
-        )
+        print(json.dumps({"url": url, "environment": environment}), flush=True)
         sys.stdin.read()
     finally:
-        (server.stop if broker == "sqs" else server.kill)()
+        stop()
 
 
-def _start(broker: str, folder: Path) -> tuple[Any, dict[str, str]]:
-    """The servers are those of the tests; each brings a client of its own."""
-    folder.mkdir()
-    if broker == "rabbitmq":
-        from tests.brokers.rabbitmq import RabbitServer  # noqa: PLC0415
+# The servers are those of the tests; each brings a client of its own.
 
-        return RabbitServer(folder / "node").start(), {}
-    if broker == "sqs":
-        from tests.brokers.sqs import CREDENTIALS, MotoServer  # noqa: PLC0415
 
-        return MotoServer(folder).start(), {**CREDENTIALS, "AWS_EC2_METADATA_DISABLED": "true"}
-    from tests.brokers.kafka import Tansu  # noqa: PLC0415
+def _rabbitmq(folder: Path) -> Started:
+    from tests.brokers.rabbitmq import RabbitServer  # noqa: PLC0415
 
-    return Tansu(folder).start(), {}
+    server = RabbitServer(folder / "node").start()
+    return server.url, {}, server.kill
 
+
+def _sqs(folder: Path) -> Started:
+    from tests.brokers.sqs import CREDENTIALS, MotoServer  # noqa: PLC0415
+
+    server = MotoServer(folder).start()
+    return server.url(), {**CREDENTIALS, "AWS_EC2_METADATA_DISABLED": "true"}, server.stop
+
+
+def _kafka(folder: Path) -> Started:
+    from tests.brokers.kafka import SESSION, Tansu  # noqa: PLC0415
+
+    server = Tansu(folder).start()
+    options = f"{SESSION}&batch.num.messages=1&littleq.partitions={MOST_WORKERS}"
+    return f"kafka://127.0.0.1:{server.port}?{options}", {}, server.kill
+
+
+#: URL, what clients need besides, and how it ends.
+Started = tuple[str, dict[str, str], Callable[[], None]]
+_STARTS: dict[str, Callable[[Path], Started]] = {"rabbitmq": _rabbitmq, "sqs": _sqs, "kafka": _kafka}
 
 if __name__ == "__main__":
     main()

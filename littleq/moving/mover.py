@@ -72,7 +72,8 @@ class Mover:
                 # Somewhat more than there were: a count may be old. What comes without end waits for the next pass.
                 self._drain(kind, 2 * expected.get(kind, 0) + self.target.facts.batch)
             if self.stopping or self.moved == before:
-                return
+                break
+        self.source.release()  # nothing is held, and nobody shall wait for this move
 
     def stop(self) -> None:
         """End when the batch on its way is settled. Safe in a signal handler."""

@@ -81,11 +81,15 @@ class Place:
         return found
 
 
-def some_jobs(queue: str, ready: int = 5, delayed: int = 2, dead: int = 2) -> list[Parcel]:
+def some_jobs(
+    queue: str, ready: int = 5, delayed: int = 2, dead: int = 2, due_in: float = HOUR
+) -> list[Parcel]:
     """Jobs of all kinds, one that nobody can read among them."""
     now = time.time()
     found = [_job(queue, "ready", None, {"ready_at": now - n}, retries=n) for n in range(ready)]
-    found += [_job(queue, "delayed", now + HOUR + n, {"ready_at": now + HOUR + n}) for n in range(delayed)]
+    found += [
+        _job(queue, "delayed", now + due_in + n, {"ready_at": now + due_in + n}) for n in range(delayed)
+    ]
     for n in range(dead):
         death = {
             "reason": "exhausted",
@@ -127,23 +131,34 @@ def ids(parcels: Sequence[Parcel]) -> list[str]:
 
 
 class InTwos:
-    """A transfer in batches of two: even a few jobs take several."""
+    """A transfer in batches of two: even a few jobs take several. `half` is called when half of one was given."""
 
-    def __init__(self, transfer: Any) -> None:
-        self._transfer = transfer
+    def __init__(self, transfer: Any, half: Callable[[], None] | None = None) -> None:
+        self._transfer, self._half = transfer, half
         self.facts = replace(transfer.facts, batch=2)
+
+    def give(self, batch: Batch, parcels: Sequence[Parcel]) -> set[str]:
+        if self._half is not None and len(parcels) > 1:
+            self._transfer.give(batch, parcels[:1])
+            self._half()
+        given: set[str] = self._transfer.give(batch, parcels)
+        return given
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transfer, name)
 
 
 def move(
-    source: Place, target: Place, journal: Path, checkpoint: Callable[[str], None] = lambda _: None
+    source: Place,
+    target: Place,
+    journal: Path,
+    checkpoint: Callable[[str], None] = lambda _: None,
+    half: Callable[[], None] | None = None,
 ) -> Journal:
     """One run of a move."""
     opened = Journal(journal, {"from": source.url, "to": target.url, "queue": source.queue})
     here, there = source.open(opened.state.move), target.open(opened.state.move)
-    mover = Mover(InTwos(here), InTwos(there), opened, checkpoint=checkpoint)
+    mover = Mover(InTwos(here), InTwos(there, half), opened, checkpoint=checkpoint)
     mover.run(lambda: dict.fromkeys(KINDS, 10))
     for end in (here, there):
         end.close(finished=False)
@@ -206,4 +221,7 @@ def _move_until_killed(source: Place, target: Place, journal: Path, number: int,
         if (now >= number and at == step) if step else now == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    move(source, target, journal, checkpoint)
+    def half() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    move(source, target, journal, checkpoint, half if step == "half" else None)

@@ -22,6 +22,9 @@ from tests.integration.removal import Movers, Place, ids, move, some_jobs, what
 
 __all__ = ["kafka_server", "kafka_url"]
 
+#: Longer than a test takes, in seconds; RabbitMQ makes a queue for each time that this is doubled.
+LATER = 180.0
+
 
 @pytest.fixture(scope="module")
 def other_url() -> Iterator[str]:
@@ -105,7 +108,7 @@ def test_to_another_broker(
     """Where the target can look jobs up nothing is doubled; on SQS one batch may be, and that is said."""
     target: Place = request.getfixturevalue(name)
     source = Place(valkey_url, target.queue)
-    jobs = some_jobs(target.queue, ready=3, delayed=1, dead=1)
+    jobs = some_jobs(target.queue, ready=3, delayed=1, dead=1, due_in=LATER)
     source.fill(jobs)
     journal = tmp_path / "j"
     assert movers.killed_at(source, target, journal, number=6, step=step)
@@ -137,7 +140,7 @@ def test_from_another_broker(
 ) -> None:
     source: Place = request.getfixturevalue(name)
     target = Place(valkey_url, source.queue)
-    jobs = some_jobs(source.queue, ready=3, delayed=1, dead=1)
+    jobs = some_jobs(source.queue, ready=3, delayed=1, dead=1, due_in=LATER)
     if name == "on_sqs":  # which hides delayed ones
         jobs = [each for each in jobs if each.kind != "delayed"]
     source.fill(jobs)

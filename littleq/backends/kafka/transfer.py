@@ -142,6 +142,9 @@ class KafkaTransfer:
         with in_dramatiqs_words():
             if kind == "dead":
                 return self._letters(limit)
+            lag = self._broker.lags.read([self._queue])[self._queue]
+            if not (lag.jobs if kind == "ready" else lag.delayed):  # asked first: a silence takes its time
+                return []
             return [self._parcel(kind, record, message) for record, message in self._member(kind).take(limit)]
 
     def forget(self, refs: Sequence[Ref]) -> set[str]:

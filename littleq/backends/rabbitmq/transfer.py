@@ -61,6 +61,7 @@ class RabbitmqTransfer:
     def take(self, kind: Kind, limit: int) -> Sequence[Parcel]:
         parcels: list[Parcel] = []
         with in_dramatiqs_words():
+            self._look_after_connection()
             for place in self._places(kind):
                 while len(parcels) < limit and (found := self._get(kind, place)) is not None:
                     parcels.append(found)
@@ -97,6 +98,14 @@ class RabbitmqTransfer:
             # From the top: what comes down a rung meanwhile is met there.
             found = [*(names.rung(queue, rung) for rung in reversed(rungs)), names.foreign_delayed(queue)]
         return (place for place in found if broker.count(place))
+
+    def _look_after_connection(self) -> None:
+        """After a pause the server may have given it up; nothing is held then, and another one is made."""
+        if self._connection is not None and not self._held:
+            try:
+                self._connection.process_data_events(0)
+            except exceptions.AMQPError:
+                self._channel = None
 
     def _get(self, kind: Kind, place: str) -> Parcel | None:
         if self._channel is None or not self._channel.is_open:

@@ -73,16 +73,20 @@ def test_a_worker_that_is_told_to_leave_ends_what_runs_and_gives_back_the_rest(
     app.send(queue, 3)
     time.sleep(0.3)  # the second one is prefetched by now
     live.leaving.process.send_signal(signal.SIGTERM)
-    app.work(queue)
-    if can.order.value == "by key":  # what stands behind a running job stays behind it
+    if can.order.value == "by key":
+        # What stands behind a running job stays behind it. Another worker comes when this one has gone: tansu keeps a
+        # leader of a group for ever that leaves while another one joins.
         app.until(lambda: "Stopping worker process" in live.leaving.log.read_text(), what="the signal")
         app.touch(f"{queue}-1-go")
-        app.ran(queue, 2, 3)
     else:
+        app.work(queue)
         app.ran(queue, 2, 3)
         assert 1 not in app.numbers(queue), "it runs on"
         app.touch(f"{queue}-1-go")
     assert live.leaving.process.wait(20) == 0, live.leaving.log.read_text()[-2000:]
+    if can.order.value == "by key":
+        app.work(queue)
+        app.ran(queue, 2, 3)
     app.until(lambda: app.settled(queue), what="the ack of the job that ran")
     assert sorted(app.numbers(queue)) == [1, 2, 3]
     assert app.numbers(queue, "began").count(1) == 1

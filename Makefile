@@ -22,8 +22,11 @@ test: $(READY)  ## two files at a time: most of them wait for servers and proces
 test-docker: $(READY)  ## the image and compose.yaml on a Docker engine: the one that runs, else one of its own (as root)
 	$(BIN)/python -m pytest tests/docker -m docker
 
-chaos: $(READY)  ## the long form of tests/chaos: 20 kills, the network cut for 30 s
+chaos: $(READY)  ## the long form of tests/chaos: 20 kills, the network cut for 30 s; then 100,000 jobs with failures and kills; BROKER=…
+ifeq ($(BROKER),redis)
 	CHAOS_ROUNDS=20 CHAOS_OUTAGE_SECONDS=30 ACCOUNTING_EXAMPLES=300 $(BIN)/python -m pytest tests/chaos tests/integration/test_broker_accounting.py
+endif
+	JOBS=$${JOBS:-100000} $(BIN)/python -m pytest -s tests/conformance/brokers/test_$(subst -,_,$(BROKER)).py -k what_was_sent
 
 check: $(READY)  ## what CI runs besides the tests
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ def _once(watch: Watch, server: str, as_json: bool) -> None:
         console.print(frame(reading, watch.histories, server=server, width=width))
     if outage := reading.outage():
         what, why = outage
-        raise click.ClickException(f"{what} ({why}): start it, or name another with --url.")
+        raise click.ClickException(f"{what} ({why}): {watch.advice}.")
 
 
 def _first(watch: Watch) -> Reading:

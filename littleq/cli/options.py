@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ else:  # click 8.1 knows no type arguments
     _Float = _Text = click.ParamType
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: A server may take 2 s to answer a ping, and is asked so often, after so many seconds: one that is merely slow is not
+#: away.
+PINGS, PING_PAUSE_SECONDS = 3, 0.2
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|min|h)?")
@@ -215,6 +220,27 @@ def shared_ledger(config: Config) -> None:
     context = click.get_current_context(silent=True)
     if problem := unshared_problem(config, f"`{context.command_path if context else 'littleq'}`"):
         raise click.UsageError(problem)
+
+
+def ask_server(broker: Broker) -> None:
+    """Refuse to begin where the broker's server cannot be used. One that is slow is asked again.
+
+    Raises:
+        BrokerUnavailable: it gives no sign of life; on Redis what its client raises.
+    """
+    from littleq.backends import backend_for
+
+    ping = backend_for(broker).ping
+    for attempt in range(1, PINGS + 1):
+        try:
+            if ping is not None:
+                ping()
+        except Exception:
+            if attempt == PINGS:
+                raise
+            time.sleep(PING_PAUSE_SECONDS)
+        else:
+            return
 
 
 def session(url: str | None, config_file: Path | None) -> Session:

@@ -71,6 +71,9 @@ def producer(ctx: click.Context, /, **given: Any) -> None:
     """
     plan = make_plan(**{name: given[name] for name in PLAN_OPTIONS})
     queue, jobs = find_jobs(**{name: given[name] for name in JOB_OPTIONS})
+    first = next(jobs)
+    ask_server(first[0].broker)
+    jobs = itertools.chain((first,), jobs)
     tally = Tally(queue, asked_rate=plan.rate, gap=plan.gap)
     quiet_logs()  # the summary says what failed; warnings would run across the progress bar
     interrupted = False

@@ -88,6 +88,7 @@ def delayed(*, url: str | None, config_file: Path | None, as_json: bool, name: s
     from littleq.cli import truth as show
 
     opened = session(url, config_file)
+    _must(opened, opened.backend.capabilities.due_times.value, "tell when delayed jobs are due")
     schedule = _schedule(opened)
     opened.queues((name,))
     table = opened.backend.inspector.truth([name])[name]
@@ -109,6 +110,7 @@ def cancel(*, url: str | None, config_file: Path | None, name: str, message_ids:
     or running is not delayed (any more), and stays.
     """
     opened = session(url, config_file)
+    _must(opened, opened.backend.capabilities.cancel.value, "cancel a delayed job")
     schedule = _schedule(opened)
     opened.queues((name,))
     cancelled, missing = 0, []
@@ -127,19 +129,30 @@ def cancel(*, url: str | None, config_file: Path | None, name: str, message_ids:
 
 
 def _controls(opened: Session) -> Controls:
+    _must(opened, opened.backend.capabilities.pause.value, "pause a queue")
     controls = opened.backend.controls
     if controls is None:
-        raise click.ClickException(
-            f"The {opened.backend.name} broker cannot pause a queue: use LittleQ's RedisBroker."
-        )
+        raise _cannot(opened, "pause a queue")
     return controls
 
 
 def _schedule(opened: Session) -> Schedule:
     schedule = opened.backend.schedule
     if schedule is None:
-        raise click.ClickException(
-            f"The {opened.backend.name} broker does not keep delayed jobs where they can be found: "
-            "use LittleQ's RedisBroker."
-        )
+        raise _cannot(opened, "tell when delayed jobs are due")
     return schedule
+
+
+def _must(opened: Session, can: bool, what: str) -> None:
+    """
+    Raises:
+        click.ClickException: it cannot.
+    """
+    if not can:
+        raise _cannot(opened, what)
+
+
+def _cannot(opened: Session, what: str) -> click.ClickException:
+    return click.ClickException(
+        f"The {opened.backend.name} broker cannot {what}: use LittleQ's RedisBroker (docs/brokers.md compares them)."
+    )

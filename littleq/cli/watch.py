@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from littleq.backends.trouble import START, BrokerUnavailable
 from littleq.cli.root import without_secrets
 from littleq.cli.show import rate
 from littleq.ledger import fields
@@ -123,7 +124,8 @@ class Reading:
         if not self.away:
             return None
         verb = "does" if len(self.away) == 1 else "do"
-        return f"The {' and the '.join(self.away)} {verb} not answer", next(iter(self.away.values()))
+        why = "; ".join(dict.fromkeys(self.away.values()))
+        return f"The {' and the '.join(self.away)} {verb} not answer", why
 
     def record(self) -> dict[str, Any]:
         """All of it for scripts: seconds, rates per second, null where a number is not known."""
@@ -147,6 +149,9 @@ class Watch:
 
     Args:
         wanted: the queues to look at; none: all that anybody knows.
+
+    Attributes:
+        advice: what to do about a server that is away.
     """
 
     def __init__(
@@ -160,6 +165,7 @@ class Watch:
         self.config = config
         self.histories: dict[str, History] = {}
         self.known: set[str] = set(config.queues)
+        self.advice = START
         self._broker, self._ledger, self._wanted, self._now = broker, ledger, wanted, now
         self._discover_at = -math.inf
 
@@ -167,7 +173,7 @@ class Watch:
         """One reading, kept in the histories as well. Never raises for a server that is away."""
         away: dict[str, str] = {}
         snapshot = _try(self._ledger, lambda ledger: ledger.snapshot(), away)
-        truths = _try(self._broker, lambda inspector: self._truths(inspector, snapshot), away)
+        truths = _try(self._broker, lambda inspector: self._looked(inspector, snapshot), away)
         reports = observe(snapshot, truths, self.config)
         if self._wanted:
             reports = {name: reports[name] for name in dict.fromkeys(self._wanted) if name in reports}
@@ -175,6 +181,13 @@ class Watch:
         for name, report in reports.items():
             self.histories.setdefault(name, History()).add(now, report, snapshot)
         return Reading(now, reports, away)
+
+    def _looked(self, inspector: Inspector, snapshot: LedgerSnapshot | None) -> Mapping[str, TruthTable]:
+        try:
+            return self._truths(inspector, snapshot)
+        except BrokerUnavailable as error:
+            self.advice = error.advice
+            raise
 
     def _truths(self, inspector: Inspector, snapshot: LedgerSnapshot | None) -> Mapping[str, TruthTable]:
         if self._now() >= self._discover_at:
@@ -195,7 +208,8 @@ def _try(source: Source[T], question: Callable[[T], Answer], away: dict[str, str
         return source.read(question)
     except SourceError as unavailable:
         cause = unavailable.__cause__ or unavailable
-        words = without_secrets(str(cause)).replace("\n", " ").rstrip(".")
+        plain = cause.reason if isinstance(cause, BrokerUnavailable) else str(cause)
+        words = without_secrets(plain).replace("\n", " ").rstrip(".")
         away[source.name] = _CLASS_NAME.sub("", words) or type(cause).__name__
         return None
 

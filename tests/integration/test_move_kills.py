@@ -88,12 +88,7 @@ def on_kafka(kafka_url: str) -> Place:
 
 @pytest.mark.parametrize(
     ("name", "step"),
-    [
-        ("on_rabbitmq", "begun"),
-        ("on_rabbitmq", "confirmed"),
-        ("on_sqs", "confirmed"),
-        ("on_kafka", "confirmed"),
-    ],
+    [("on_rabbitmq", "half"), ("on_rabbitmq", "confirmed"), ("on_sqs", "confirmed"), ("on_kafka", "half")],
 )
 def test_to_another_broker(
     request: pytest.FixtureRequest,

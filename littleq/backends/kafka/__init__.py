@@ -16,9 +16,11 @@ except ImportError as error:
 
 from littleq.backends.kafka.broker import KafkaBroker
 from littleq.backends.kafka.capabilities import CAPABILITIES
+from littleq.backends.kafka.diagnosis import Diagnosis
 from littleq.backends.kafka.inspector import KafkaInspector
 from littleq.backends.kafka.outages import is_transient
 from littleq.backends.kafka.urls import SCHEME
+from littleq.backends.trouble import in_plain_words
 
 if TYPE_CHECKING:
     from littleq.config import Config
@@ -35,7 +37,7 @@ def build_kafka_broker(config: Config) -> KafkaBroker:
 
 def kafka_backend(broker: KafkaBroker) -> Backend:
     """The backend of a KafkaBroker."""
-    return Backend(
+    backend = Backend(
         name="kafka",
         inspector=KafkaInspector(broker, broker.dead_letters),
         dead_letters=broker.dead_letters,
@@ -47,3 +49,4 @@ def kafka_backend(broker: KafkaBroker) -> Backend:
         serves=broker.address.is_at,
         most_workers=broker.partitions,
     )
+    return in_plain_words(backend, f"kafka://{broker.address.servers}", Diagnosis(broker.address).trouble)

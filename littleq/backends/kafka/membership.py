@@ -41,7 +41,6 @@ SETTINGS: Final = {
     "fetch.queue.backoff.ms": 10,  # its second would be ours whenever a thousand records were read
     "queued.max.messages.kbytes": 16_384,
     "socket.keepalive.enable": True,
-    "log_level": 3,
 }
 
 Recall = Callable[[Callable[[Record], bool]], Iterable[Record]]

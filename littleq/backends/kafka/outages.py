@@ -56,7 +56,7 @@ _TRANSIENT: Final = frozenset(
     }
 )
 #: Somebody must do something first; the jobs wait until then.
-_RIGHTS: Final = frozenset(
+RIGHTS: Final = frozenset(
     {
         *(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED),
         *(KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED),
@@ -77,7 +77,7 @@ def is_transient(error: BaseException | KafkaError) -> bool:
     found = kafka_error(error)
     if found is None:
         return isinstance(error, BufferError)
-    return found.code() in _TRANSIENT or found.code() in _RIGHTS or found.retriable()
+    return found.code() in _TRANSIENT or found.code() in RIGHTS or found.retriable()
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def explain(error: BaseException, queue_name: str) -> tuple[int, str]:
     found = kafka_error(error)
     if found is None:
         return logging.ERROR, f"Queue {queue_name!r}: {error}"
-    if found.code() in _RIGHTS:
+    if found.code() in RIGHTS:
         return logging.ERROR, f"Queue {queue_name!r}: the Kafka server refuses this user: {found.str()}"
     if found.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE):
         return logging.WARNING, f"Queue {queue_name!r}: the Kafka server is away ({found.str()})"

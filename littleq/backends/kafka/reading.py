@@ -117,7 +117,6 @@ class Reader:
                 "allow.auto.create.topics": False,
                 "fetch.wait.max.ms": 10,
                 "queued.min.messages": 2000,
-                "log_level": 3,
             }
             self._consumer = Consumer(self._address.consumer(**settings))
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in places.items()])

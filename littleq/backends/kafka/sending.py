@@ -31,7 +31,6 @@ SETTINGS: Final = {
     "partitioner": "murmur2_random",
     "sticky.partitioning.linger.ms": 0,
     "socket.keepalive.enable": True,
-    "log_level": 3,
 }
 
 Headers = Sequence[tuple[str, bytes]]

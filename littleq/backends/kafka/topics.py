@@ -54,7 +54,7 @@ class Topics:
     def admin(self) -> AdminClient:
         """The process's client for questions about topics and groups."""
         if self._admin is None:
-            self._admin = AdminClient({**self._address.admin(), "log_level": 3})
+            self._admin = AdminClient(self._address.admin())
         return self._admin
 
     def ensure(self, queue: str) -> None:

@@ -137,7 +137,9 @@ class Address:
 
     def _client(self, others: tuple[str, ...], settings: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in self.settings.items() if not name.startswith(others)}
-        return {"bootstrap.servers": self.servers, "client.id": "littleq", **settings, **given}
+        # librdkafka would log each attempt to connect on stderr, twenty a second: what is wrong is told by errors.
+        own = {"bootstrap.servers": self.servers, "client.id": "littleq", "log_level": 0}
+        return {**own, **settings, **given}
 
 
 def address_of(url: str) -> Address:

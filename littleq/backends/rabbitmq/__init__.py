@@ -19,8 +19,9 @@ from littleq.backends.rabbitmq.broker import RabbitmqBroker
 from littleq.backends.rabbitmq.capabilities import RABBITMQ
 from littleq.backends.rabbitmq.dead_letters import RabbitmqDeadLetters
 from littleq.backends.rabbitmq.inspector import RabbitmqInspector, RabbitmqSchedule
-from littleq.backends.rabbitmq.outages import is_transient
-from littleq.backends.rabbitmq.urls import SCHEMES, is_same_server
+from littleq.backends.rabbitmq.outages import is_transient, trouble
+from littleq.backends.rabbitmq.urls import SCHEMES, is_same_server, shown
+from littleq.backends.trouble import in_plain_words
 
 if TYPE_CHECKING:
     from littleq.config import Config
@@ -35,7 +36,7 @@ def build_rabbitmq_broker(config: Config) -> RabbitmqBroker:
 
 def rabbitmq_backend(broker: RabbitmqBroker) -> Backend:
     """The backend of a RabbitmqBroker."""
-    return Backend(
+    backend = Backend(
         name="rabbitmq",
         inspector=RabbitmqInspector(broker),
         dead_letters=RabbitmqDeadLetters(broker),
@@ -49,3 +50,4 @@ def rabbitmq_backend(broker: RabbitmqBroker) -> Backend:
         ping=broker.ping,
         serves=partial(is_same_server, broker.parameters),
     )
+    return in_plain_words(backend, shown(broker.parameters), trouble)

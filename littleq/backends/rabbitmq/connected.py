@@ -77,6 +77,7 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
             pika.exceptions.AMQPError: it does not answer, or refuses.
         """
         for attempt in (1, 2):
+            is_new = getattr(self.state, "connection", None) is None
             try:
                 with quietly():
                     return self._asked(question)
@@ -84,7 +85,7 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
                 raise
             except exceptions.AMQPConnectionError:
                 self.hang_up()
-                if attempt == 2:
+                if is_new or attempt == 2:
                     raise
             except BaseException:
                 self.hang_up()

@@ -28,7 +28,12 @@ class RabbitmqInspector:
         self._broker = broker
 
     def queues(self) -> set[str]:
-        """Queues that this process declared, and those that the management API knows."""
+        """Queues that this process declared, and those that the management API knows.
+
+        Raises:
+            pika.exceptions.AMQPError: the server is away. Without an answer there are not no queues.
+        """
+        self._broker.ask(lambda _channel: None)
         found = self._broker.management.names()
         known = set() if found is None else self._broker.names.queues_in(found)
         return self._broker.get_declared_queues() | known

@@ -13,7 +13,12 @@ from littleq.redaction import redact_url
 SCHEMES = ("amqp", "amqps")
 #: Settings of pika's, in seconds, where a URL says nothing. A server that is silent for two heartbeats is away; one
 #: that takes no messages (an alarm) is waited for so long, and then the sender hears of it.
-DEFAULTS = {"heartbeat": "15", "blocked_connection_timeout": "10"}
+DEFAULTS = {
+    "heartbeat": "15",
+    "blocked_connection_timeout": "10",
+    "socket_timeout": "5",
+    "stack_timeout": "8",
+}
 _PORTS = {"amqp": 15672, "amqps": 15671}
 _WEB = {"amqp": "http", "amqps": "https"}
 
@@ -66,3 +71,16 @@ def is_same_server(parameters: Sequence[pika.ConnectionParameters], url: str) ->
     except ConfigurationError:
         return False
     return any((each.host, each.port, each.virtual_host) in known for each in found)
+
+
+def shown(parameters: Sequence[pika.ConnectionParameters]) -> str:
+    """These servers, without user and password.
+
+    >>> shown([parameters_of("amqp://me:hunter2@db:5672/shop")[0]])
+    'amqp://db:5672/shop'
+    """
+    return ";".join(
+        f"{'amqp' if each.ssl_options is None else 'amqps'}://{each.host}:{each.port}"
+        + ("" if each.virtual_host == "/" else f"/{each.virtual_host}")
+        for each in parameters
+    )

@@ -21,8 +21,10 @@ from littleq.backends.sqs.broker import SQSBroker
 from littleq.backends.sqs.capabilities import capabilities_of
 from littleq.backends.sqs.dead_letters import SQSDeadLetters
 from littleq.backends.sqs.inspector import SQSInspector
-from littleq.backends.sqs.outages import SQSError, is_transient
+from littleq.backends.sqs.outages import SQSError, is_transient, trouble
 from littleq.backends.sqs.urls import SCHEME, settings_of
+from littleq.backends.trouble import in_plain_words
+from littleq.redaction import redact_url
 
 if TYPE_CHECKING:
     from littleq.config import Config
@@ -43,7 +45,9 @@ def build_sqs_broker(config: Config) -> SQSBroker:
 
 def sqs_backend(broker: SQSBroker) -> Backend:
     """The backend of an SQSBroker."""
-    return Backend(
+    own = broker.settings
+    where = f"sqs://{own.region}" + (f"?endpoint={redact_url(own.endpoint)}" if own.endpoint else "")
+    backend = Backend(
         name="sqs",
         inspector=SQSInspector(broker),
         dead_letters=SQSDeadLetters(broker),
@@ -54,6 +58,7 @@ def sqs_backend(broker: SQSBroker) -> Backend:
         ping=broker.ping,
         serves=lambda url: _serves(broker, url),
     )
+    return in_plain_words(backend, where, trouble)
 
 
 def _serves(broker: SQSBroker, url: str) -> bool:

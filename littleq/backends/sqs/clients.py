@@ -49,6 +49,11 @@ class Clients:
         return self._get("quick", CONNECT_SECONDS, READ_SECONDS, ATTEMPTS)
 
     @property
+    def looking(self) -> Any:
+        """For an operator's first question, who is to hear within seconds that nobody answers."""
+        return self._get("looking", CONNECT_SECONDS, READ_SECONDS / 2, 2)
+
+    @property
     def patient(self) -> Any:
         """For receives that wait. Not repeated: the answer that was lost may have held jobs, and the caller knows."""
         return self._get("patient", CONNECT_SECONDS, self.settings.wait + READ_SECONDS, 1)

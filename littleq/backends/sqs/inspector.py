@@ -58,7 +58,7 @@ class SQSInspector:
         """
         namespace = self._broker.prefix
         prefix = {"QueueNamePrefix": f"{namespace}_"} if namespace else {}
-        pages = self._broker.clients.quick.get_paginator("list_queues").paginate(
+        pages = self._broker.clients.looking.get_paginator("list_queues").paginate(
             **prefix, PaginationConfig={"PageSize": 1000}
         )
         try:

@@ -11,6 +11,7 @@ from botocore import exceptions as boto
 from dramatiq.errors import ConnectionClosed
 
 from littleq.backends import base
+from littleq.backends.trouble import Trouble
 from littleq.errors import BackendError
 
 #: What `except` lists of this package name: all that boto3 raises.
@@ -56,6 +57,12 @@ _TRANSIENT: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (boto.ReadTimeoutError, "the server does not answer"),
     (boto.EndpointConnectionError, "the server is away"),
     (boto.HTTPClientError, "the server is away"),
+)
+_NO_ANSWER = (
+    boto.HTTPClientError,
+    boto.ConnectTimeoutError,
+    boto.ReadTimeoutError,
+    boto.EndpointConnectionError,
 )
 NO_RIGHT = (
     "AccessDenied",
@@ -151,6 +158,35 @@ def sentence(error: BaseException, queue: str) -> str:
         else str(error)
     )
     return f"Queue {queue!r}: SQS says {code or type(error).__name__} ({_first(said)})"
+
+
+def trouble(error: BaseException) -> Trouble | None:
+    """What is wrong with the server, and what to do; None: it is no error of the server's."""
+    if isinstance(error, SQSError) and error.__cause__ is not None:
+        error = error.__cause__
+    code, meaning = code_of(error), _meaning(error)
+    if code in NO_RIGHT:
+        doing = getattr(error, "operation_name", "") or "this"
+        return Trouble(
+            f"refuses these credentials the right to sqs:{doing}",
+            "docs/sqs.md lists the rights that are needed",
+        )
+    if meaning is None:
+        return None
+    what, _, do = meaning.partition(": ")
+    if isinstance(error, _NO_ANSWER):
+        return Trouble("does not answer" if "not answer" in what else f"is away ({_reason(error)})")
+    return Trouble(f"cannot be used: {what} ({code or type(error).__name__})", do or "try again in a moment")
+
+
+def _reason(error: BaseException) -> str:
+    """Inside what botocore wraps around it."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    cause = getattr(inner, "reason", inner)
+    while isinstance(getattr(cause, "__cause__", None), BaseException):
+        cause = cause.__cause__  # type: ignore[union-attr]
+    said = getattr(cause, "strerror", None) or type(error).__name__
+    return str(said)
 
 
 def _first(said: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import pytest
 
 from littleq.backends.base import Accounts, DeadLetter, LetterFilter, TruthTable, Whereabouts
-from littleq.backends.capabilities import LEDGER_ACCOUNTS, Capabilities
+from littleq.backends.capabilities import LEDGER_ACCOUNTS, Capabilities, Fact
 from littleq.backends.stub.capabilities import CAPABILITIES
 from littleq.cli.options import Session
 from littleq.config import Config
@@ -199,6 +199,8 @@ class FakeBackend:
     def become_able(self) -> None:
         """Keep delayed jobs and pause queues, as LittleQ's RedisBroker does."""
         self.schedule, self.controls = FakeSchedule(), FakeControls()
+        yes = Fact(True, "Yes.")
+        self.capabilities = replace(self.capabilities, pause=yes, cancel=yes, due_times=yes)
 
     def bury(self, *letters: DeadLetter) -> None:
         """Let letters be dead, and the truth tables say so."""

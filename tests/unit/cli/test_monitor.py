@@ -291,8 +291,7 @@ def test_once_says_what_is_known_and_exits_with_2_when_a_server_is_away(
     assert answer.code == 2
     assert json.loads(answer.out)["queues"]["realtime"]["number_in_system"] == 13
     assert answer.err == (
-        "littleq: The ledger does not answer (nobody listens): "
-        "start it, or name another with --url.\n"
+        "littleq: The ledger does not answer (nobody listens): start it, or name another with --url.\n"
     )
 
 

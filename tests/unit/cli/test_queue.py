@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from littleq.backends.base import TruthTable
+from littleq.backends.capabilities import NO_CANCEL
 from littleq.cli.options import Session
 from littleq.cli.truth import DUE_BOUNDS, due_bins, print_queues
 from littleq.config import Config, SLAQueueConfig
@@ -131,10 +133,10 @@ def test_one_unknown_queue_and_none_is_touched(littleq: Littleq, two_queues: Any
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("pause", "realtime"), "The fake broker cannot pause a queue: use LittleQ's RedisBroker."),
-        (("resume", "realtime"), "The fake broker cannot pause a queue: use LittleQ's RedisBroker."),
-        (("delayed", "realtime"), "The fake broker does not keep delayed jobs where they can be found: use"),
-        (("cancel", "-q", "realtime", "m"), "The fake broker does not keep delayed jobs where they can be"),
+        (("pause", "realtime"), "The fake broker cannot pause a queue: use LittleQ's RedisBroker"),
+        (("resume", "realtime"), "The fake broker cannot pause a queue: use LittleQ's RedisBroker"),
+        (("delayed", "realtime"), "The fake broker cannot tell when delayed jobs are due: use LittleQ's"),
+        (("cancel", "-q", "realtime", "m"), "The fake broker cannot cancel a delayed job: use LittleQ's"),
     ],
 )
 def test_what_a_broker_cannot_do_is_one_sentence(
@@ -144,6 +146,15 @@ def test_what_a_broker_cannot_do_is_one_sentence(
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"littleq: {says}")
     assert answer.err.count("\n") == 1
+
+
+def test_a_schedule_may_tell_due_times_and_cancel_nothing(littleq: Littleq, two_queues: Any) -> None:
+    """RabbitMQ's: 0 cancelled would be a wrong answer."""
+    two_queues.capabilities = replace(two_queues.capabilities, cancel=NO_CANCEL)
+    answer = littleq("queue", "cancel", "-q", "realtime", "m")
+    assert (answer.code, answer.out) == (2, "")
+    assert "cannot cancel a delayed job" in answer.err
+    assert littleq("queue", "delayed", "realtime").code == 0
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,7 @@ def test_an_app_that_connects_elsewhere_is_not_run_against_the_wrong_server(
     answer = littleq("worker", "app_under_test", "--redis", "here:6379")
     assert answer.code == 2
     assert (
-        "--url asks for redis://here:6379, but the module 'app_under_test' connects to another"
-        in answer.err
+        "--url asks for redis://here:6379, but the module 'app_under_test' connects to another" in answer.err
     )
     assert "hunter2" not in answer.err
     for other in ("redis://elsewhere:6379/5", "valkey://here:6379", "unix:///tmp/v.sock"):

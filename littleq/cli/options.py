@@ -33,7 +33,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: A server may take 2 s to answer a ping, and is asked so often, after so many seconds: one that is merely slow is not
 #: away.
-PINGS, PING_PAUSE_SECONDS = 3, 0.2
+PINGS, PING_PAUSE_SECONDS = 2, 0.2
 
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|min|h)?")

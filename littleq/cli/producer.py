@@ -67,12 +67,13 @@ def producer(ctx: click.Context, /, **given: Any) -> None:
       littleq producer --queue realtime --rate 20/s --poisson --count 1000
       littleq producer --queue realtime --trace elb_requests.csv --speed-up 600
 
-    Exit code: 0 all sends were answered (a refusal is an answer), 1 some failed, 130 Ctrl-C.
+    Exit code: 0 all sends were answered (a refusal is an answer), 1 some failed, 2 the server does not answer at the
+    start, 130 Ctrl-C.
     """
     plan = make_plan(**{name: given[name] for name in PLAN_OPTIONS})
     queue, jobs = find_jobs(**{name: given[name] for name in JOB_OPTIONS})
     first = next(jobs)
-    ask_server(first[0].broker)
+    options.ask_server(first[0].broker)
     jobs = itertools.chain((first,), jobs)
     tally = Tally(queue, asked_rate=plan.rate, gap=plan.gap)
     quiet_logs()  # the summary says what failed; warnings would run across the progress bar

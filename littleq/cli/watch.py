@@ -35,6 +35,8 @@ RECENT_SECONDS = SLOT_SECONDS * RECENT_SLOTS
 HISTORY = 240
 #: How often the broker is asked for queues that nobody here knows, in seconds: it may have to scan its keys.
 DISCOVERY_SECONDS = 30.0
+#: How long the broker may take, in seconds: long enough to hear why it does not answer.
+BROKER_SECONDS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,4 +229,4 @@ def open_watch(config: Config, wanted: tuple[str, ...]) -> Watch:
 
         return open_ledger(config)
 
-    return Watch(config, Source("broker", broker), Source("ledger", ledger), wanted)
+    return Watch(config, Source("broker", broker, BROKER_SECONDS), Source("ledger", ledger), wanted)

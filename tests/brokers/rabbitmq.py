@@ -118,9 +118,9 @@ class RabbitServer:
         return done.stdout.strip()
 
     @contextmanager
-    def channel(self) -> Iterator[Any]:
+    def channel(self, vhost: str = "%2F") -> Iterator[Any]:
         """A channel of an operator's, with confirms."""
-        connection = pika.BlockingConnection(pika.URLParameters(f"amqp://127.0.0.1:{self.port}"))
+        connection = pika.BlockingConnection(pika.URLParameters(f"amqp://127.0.0.1:{self.port}/{vhost}"))
         channel = connection.channel()
         channel.confirm_delivery()
         yield channel

@@ -15,6 +15,7 @@ from dramatiq import Middleware
 from dramatiq.errors import ConnectionClosed
 
 from littleq import job, passage
+from littleq.backends.trouble import BrokerUnavailable
 from littleq.backends.sqs import SQSError
 from littleq.config import SLAQueueConfig
 from tests.brokers.sqs import CREDENTIALS, MotoServer, SQSApp
@@ -223,7 +224,7 @@ def test_a_server_that_is_away_is_waited_for_and_no_credential_is_told(
         actor.send()
     assert app.backend.is_transient(caught.value)
     began = time.monotonic()
-    with pytest.raises(SQSError):
+    with pytest.raises(BrokerUnavailable, match=r"sqs://.* is away"):
         app.backend.ping()  # type: ignore[misc]
     assert time.monotonic() - began < 2
     server.start()

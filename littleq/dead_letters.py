@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from littleq.backends.base import DeadLetter, LetterFilter
+    from littleq.backends.letters import DeadLetter, LetterFilter
     from littleq.job import Death
 
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+)(?:, in (\S+))?', re.MULTILINE)

@@ -7,20 +7,19 @@ names a broker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from littleq.backends.capabilities import Capabilities
+from littleq.backends.letters import DeadLetterStore
 from littleq.errors import BackendError
-from littleq.job import Death
 
 if TYPE_CHECKING:
     from dramatiq import Message
     from dramatiq.broker import MessageProxy
 
     from littleq.config import Config
-    from littleq.dead_letters import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,89 +207,6 @@ class Controls(Protocol):
 
     def resume(self, queue: str) -> bool:
         """Hand out jobs again; False when the queue was not paused."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One dead job, as listed and shown."""
-
-    letter_id: str  # what replay and purge take
-    queue: str
-    actor: str
-    message_id: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    options: Mapping[str, Any]
-    died_at: float
-    death: Death
-
-
-class LetterFilter(TypedDict, total=False):
-    """Which dead letters: all that pass each of these; left out or None: any.
-
-    Attributes:
-        actor: of this actor.
-        fingerprint: of this accident: a key of `littleq.dead_letters.fingerprint`.
-        since, until: died then or later, and before; s since the epoch.
-    """
-
-    actor: str | None
-    fingerprint: str | None
-    since: float | None
-    until: float | None
-
-
-#: Where a replayed job is: ready or held by a worker, waiting for a due time, dead again, or nowhere (done, say).
-Whereabouts = Literal["queued", "delayed", "dead", "gone"]
-
-
-class DeadLetterStore(Protocol):
-    """The dead jobs of one broker."""
-
-    def now(self) -> float:
-        """The clock by which letters are dated, s since the epoch."""
-        ...
-
-    def letters(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[DeadLetter]:
-        """Dead jobs, oldest first, streamed. One that goes meanwhile is passed over, one that comes is seen."""
-        ...
-
-    def letter_ids(self, queue: str, **wanted: Unpack[LetterFilter]) -> Iterator[str]:
-        """The ids of `letters`, where the broker can without reading them."""
-        ...
-
-    def count(self, queue: str, **wanted: Unpack[LetterFilter]) -> int | None:
-        """How many `letters` there are; None where the broker cannot tell without reading them all."""
-        ...
-
-    def groups(self, queue: str, **wanted: Unpack[LetterFilter]) -> Sequence[Group]:
-        """The accidents among `letters`, the most letters first; memory grows with the accidents only."""
-        ...
-
-    def get(self, queue: str, letter_id: str) -> DeadLetter | None: ...
-
-    def replay(self, queue: str, letter_id: str) -> bool:
-        """Put one dead job back to its queue with a fresh set of attempts; False when it was not there (any more)."""
-        ...
-
-    def whereabouts(
-        self, queue: str, letters: Collection[DeadLetter], *, thorough: bool = False
-    ) -> Mapping[str, Whereabouts]:
-        """Where the jobs of replayed letters are now, by letter id.
-
-        Args:
-            thorough: a retry may live under another id than its letter. What is found nowhere by id is looked for by
-                message id: scans the queue, slow.
-        """
-        ...
-
-    def purge(self, queue: str, letter_ids: Iterable[str]) -> int:
-        """Delete dead jobs for good; how many were there. They count as purged."""
-        ...
-
-    def expire(self, queue: str, older_than_seconds: float) -> int:
-        """Purge what died longer ago than that, by `now`; how many."""
         ...
 
 

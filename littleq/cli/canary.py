@@ -18,7 +18,7 @@ from littleq.cli.show import counted, seconds
 from littleq.dead_letters import fingerprint
 
 if TYPE_CHECKING:
-    from littleq.backends.base import DeadLetter, DeadLetterStore, Whereabouts
+    from littleq.backends.letters import DeadLetter, DeadLetterStore, Whereabouts
 
 #: Pause between two looks, in seconds.
 LOOK_SECONDS = 0.25

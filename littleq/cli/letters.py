@@ -15,7 +15,7 @@ from littleq.job import OPTION
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from littleq.backends.base import DeadLetter
+    from littleq.backends.letters import DeadLetter
 
 
 #: Width from which a terminal shows a letter on one line.

@@ -15,7 +15,7 @@ from littleq.cli.show import counted, seconds
 from littleq.cli.terminal import make_console, progress_bar
 
 if TYPE_CHECKING:
-    from littleq.backends.base import DeadLetter, DeadLetterStore
+    from littleq.backends.letters import DeadLetter, DeadLetterStore
     from littleq.cli.pace import Pace
 
 #: Somewhat arbitrary, letters per second: few of them crowd nobody out, and hundreds are done in a minute.

@@ -17,7 +17,7 @@ from littleq.cli import options
 from littleq.cli.options import Session, session
 
 if TYPE_CHECKING:
-    from littleq.backends.base import DeadLetter, LetterFilter
+    from littleq.backends.letters import DeadLetter, LetterFilter
     from littleq.dead_letters import Group
 
     _Moment = click.ParamType["Moment"]

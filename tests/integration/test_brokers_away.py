@@ -86,10 +86,7 @@ def test_the_monitor_and_the_producer_say_so_too(away: str, littleq: Any, tmp_pa
     assert err.count("\n") == 1
     app = f"actors_{free_port()}"
     (tmp_path / f"{app}.py").write_text(
-        "import dramatiq, littleq\n"
-        "littleq.setup()\n"
-        "@dramatiq.actor(queue_name='q')\n"
-        "def job(): pass\n"
+        "import dramatiq, littleq\nlittleq.setup()\n@dramatiq.actor(queue_name='q')\ndef job(): pass\n"
     )
     code, out, err = littleq("producer", "--module", app, "-q", "q", "--count", "2", "--url", away)
     assert (code, out) == (2, "")
@@ -151,7 +148,10 @@ def test_rabbitmq_refuses_a_user(rabbit: RabbitServer, littleq: Any) -> None:
     rabbit.run("add_vhost", "closed")
     try:
         for address, says in (
-            (f"amqp://guest:hunter2@127.0.0.1:{rabbit.port}", "refuses this user or its password: correct them"),
+            (
+                f"amqp://guest:hunter2@127.0.0.1:{rabbit.port}",
+                "refuses this user or its password: correct them",
+            ),
             (f"amqp://guest:guest@127.0.0.1:{rabbit.port}/nowhere", "has no such virtual host"),
             (f"amqp://reader:hunter2@127.0.0.1:{rabbit.port}/closed", "does not let this user into it"),
         ):

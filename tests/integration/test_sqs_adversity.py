@@ -15,8 +15,8 @@ from dramatiq import Middleware
 from dramatiq.errors import ConnectionClosed
 
 from littleq import job, passage
-from littleq.backends.trouble import BrokerUnavailable
 from littleq.backends.sqs import SQSError
+from littleq.backends.trouble import BrokerUnavailable
 from littleq.config import SLAQueueConfig
 from tests.brokers.sqs import CREDENTIALS, MotoServer, SQSApp
 from tests.support import eventually

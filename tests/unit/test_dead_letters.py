@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from littleq.backends.base import DeadLetter
+from littleq.backends.letters import DeadLetter
 from littleq.dead_letters import Fingerprint, fingerprint, grouped, raised_at
 
 TRACEBACK = """Traceback (most recent call last):

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from dramatiq import Message
 
-from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
 from littleq.backends.forms import encoded
 from littleq.backends.kafka.letters import Index, Where, key_of
 from littleq.backends.kafka.sending import Outgoing
-from littleq.backends.letters import letter_of
+from littleq.backends.letters import DeadLetter, LetterFilter, Whereabouts, letter_of
 from littleq.backends.replay import fresh_options
 from littleq.dead_letters import Group, grouped, passes
 

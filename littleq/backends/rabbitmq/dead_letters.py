@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from dramatiq import Message
 
-from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
-from littleq.backends.letters import letter_of
+from littleq.backends.letters import DeadLetter, LetterFilter, Whereabouts, letter_of
 from littleq.backends.rabbitmq.morgue import Corpse, InHand, reading
 from littleq.backends.rabbitmq.outages import in_dramatiqs_words
 from littleq.backends.replay import fresh_options

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 from dramatiq import Message
 
 from littleq import job
-from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
-from littleq.backends.letters import letter_of
+from littleq.backends.letters import DeadLetter, LetterFilter, Whereabouts, letter_of
 from littleq.backends.redis.letter_index import STEP, Bound, LetterIndex, Row, pages
 from littleq.backends.redis.scripts import lua
 from littleq.backends.redis.whereabouts import by_id, by_message_id

@@ -20,7 +20,7 @@ from littleq.dead_letters import Fingerprint, fingerprint
 if TYPE_CHECKING:
     import redis
 
-    from littleq.backends.base import DeadLetter
+    from littleq.backends.letters import DeadLetter
 
 #: Letters read per round trip.
 PAGE = 500

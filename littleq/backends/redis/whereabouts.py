@@ -15,7 +15,7 @@ from littleq.backends.redis.inspector import SCAN_COUNT, decoded
 if TYPE_CHECKING:
     import redis
 
-    from littleq.backends.base import DeadLetter, Whereabouts
+    from littleq.backends.letters import DeadLetter, Whereabouts
 
 
 def by_id(

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from dramatiq import Message
 
 from littleq import job
-from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
-from littleq.backends.letters import letter_of
+from littleq.backends.letters import DeadLetter, LetterFilter, Whereabouts, letter_of
 from littleq.backends.replay import fresh_options
 from littleq.backends.sqs import outages
 from littleq.backends.sqs.dispatch import DEDUP

@@ -10,7 +10,7 @@ from dramatiq import Message
 from dramatiq.common import dq_name, q_name
 
 from littleq import job
-from littleq.backends.base import DeadLetter, LetterFilter, Whereabouts
+from littleq.backends.letters import DeadLetter, LetterFilter, Whereabouts
 from littleq.backends.replay import fresh_options
 from littleq.dead_letters import Group, grouped, passes
 

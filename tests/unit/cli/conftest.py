@@ -10,8 +10,9 @@ from typing import Any, Unpack
 
 import pytest
 
-from littleq.backends.base import Accounts, DeadLetter, LetterFilter, TruthTable, Whereabouts
+from littleq.backends.base import Accounts, TruthTable
 from littleq.backends.capabilities import LEDGER_ACCOUNTS, Capabilities, Fact
+from littleq.backends.letters import DeadLetter, LetterFilter, Whereabouts
 from littleq.backends.stub.capabilities import CAPABILITIES
 from littleq.cli.options import Session
 from littleq.config import Config

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from littleq.backends.base import DeadLetter
+from littleq.backends.letters import DeadLetter
 from littleq.cli.canary import CanaryWatch
 from littleq.dead_letters import fingerprint
 from littleq.testing import ManualClock

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from littleq.backends.base import DeadLetter
+from littleq.backends.letters import DeadLetter
 from littleq.dead_letters import fingerprint
 
 Littleq = Callable[..., Any]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from littleq.backends.base import DeadLetter, TruthTable
+from littleq.backends.base import TruthTable
+from littleq.backends.letters import DeadLetter
 from littleq.cli.options import Session
 from littleq.config import Config, SLAQueueConfig
 from littleq.dead_letters import fingerprint

@@ -24,7 +24,7 @@ from littleq.depth import ExactDepth, SampledDepth
 from littleq.errors import ConfigurationError
 from littleq.gate import Gate
 from littleq.hooks import Hooks
-from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, in_memory, open_ledger
+from littleq.ledger import TIMEOUT_SECONDS, Ledger, MemoryLedger, fields, in_memory, open_ledger
 from littleq.ledger.recorder import Recorder
 from littleq.ledger.redis import RedisLedger
 from littleq.middleware import (
@@ -82,6 +82,7 @@ def install(
     recorder = Recorder(ledger, clock=clock, flush_seconds=config.flush_seconds)
 
     backend.extend(config)
+    backend.tell_purged(lambda queue, jobs: recorder.count(queue, fields.PURGED, jobs))
     concurrency = Concurrency(config=config)
     admission = AdmissionControl(
         config=config, recorder=recorder, depth=_depth(backend, config, clock), clock=clock

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import random
+import signal
 import socket
 import sys
 import traceback
@@ -103,6 +104,13 @@ def in_fork() -> Callable[[Callable[[], Any]], Any]:
         return pickle.loads(answer)
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """A shell without job control starts what runs in the background deaf to it, and so all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

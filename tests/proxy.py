@@ -67,9 +67,9 @@ class Proxy:
         self._thread.join(5)
 
     def _become(self, state: str) -> None:
-        with self._lock:
+        with self._lock:  # the thread may see the state before it is woken, and close what wakes it
             self.state = state
-        self._waker.send(b"x")
+            self._waker.send(b"x")
 
     def _run(self) -> None:
         while self.state != "closed":
@@ -83,8 +83,9 @@ class Proxy:
                     self._reset(end)
             if state == "hole" or not self._pass(ready, state):
                 time.sleep(0.002)  # what waits in the sockets makes `select` return at once
-        for thing in (self._listener, self._wake, self._waker, self._selector):
-            thing.close()
+        with self._lock:
+            for thing in (self._listener, self._wake, self._waker, self._selector):
+                thing.close()
 
     def _pass(self, ready: list[Any], state: str) -> bool:
         """Whether there was anything to do."""

@@ -226,6 +226,8 @@ class Backend:
             server.
         serves: whether a URL is that of the broker's server.
         most_workers: how many worker processes can take jobs of a queue at a time; None: any number.
+        tell_purged: takes whom to tell of dead letters that the broker deletes by itself (queue, how many), where it
+            keeps no accounts.
     """
 
     name: str
@@ -241,3 +243,4 @@ class Backend:
     ping: Callable[[], object] | None = None
     serves: Callable[[str], bool] = lambda _url: False
     most_workers: Callable[[str], int | None] = lambda _queue: None
+    tell_purged: Callable[[Callable[[str, int], object]], None] = lambda _tell: None

@@ -27,6 +27,7 @@ from littleq.backends.base import TruthTable
 from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.memory import MemoryLedger
 from littleq.stack import install
+from tests.brokers.leash import Leashed
 from tests.conftest import free_port, unavailable
 
 START_SECONDS = 10.0
@@ -60,7 +61,7 @@ class Tansu:
         listener = f"tcp://127.0.0.1:{self.port}"
         with (self.folder / "tansu.log").open("ab") as log:
             command = [binary(), "broker", "--listener-url", listener, "--advertised-listener-url", listener]
-            self.process = subprocess.Popen(
+            self.process = Leashed(
                 [*command, "--storage-engine", self.storage],
                 env={"RUST_LOG": "warn", **self.environment},
                 stdout=log,
@@ -171,7 +172,7 @@ def persistent_tansu(tmp_path: Path) -> Iterator[Tansu]:
     boto3 = pytest.importorskip("boto3")
     port = free_port()
     with (tmp_path / "moto.log").open("wb") as log:
-        moto = subprocess.Popen(
+        moto = Leashed(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
         )
     endpoint = f"http://127.0.0.1:{port}"

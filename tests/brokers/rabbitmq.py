@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from littleq.backends.rabbitmq import RabbitmqBroker
 from littleq.config import Config, SLAQueueConfig
+from tests.brokers.leash import Leashed
 from tests.conftest import free_port, unavailable
 from tests.support import App
 
@@ -76,13 +76,8 @@ class RabbitServer:
 
     def start(self, *, wait: bool = True) -> RabbitServer:
         with (self.folder / "out").open("ab") as log:
-            self.process = subprocess.Popen(
-                [BIN / "rabbitmq-server"],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,
+            self.process = Leashed(
+                [BIN / "rabbitmq-server"], env=self.environment, stdout=log, stderr=log, cwd=self.folder
             )
         if wait:
             self.wait_until_ready()
@@ -103,7 +98,7 @@ class RabbitServer:
         """As the machine's power does."""
         process, self.process = self.process, None
         if process is not None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
 
     def run(self, *command: str) -> str:
@@ -150,25 +145,11 @@ class RabbitApp(App):
 
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """A server of the session's. Never stop it in a test: start another one."""
+    """A server of the session's: its start takes seconds. Who kills it starts it again, and leaves it as it was."""
     server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
     try:
         yield server.start()
     finally:
-        server.kill()
-
-
-@pytest.fixture
-def own_rabbit(tmp_path: Path) -> Iterator[Callable[..., RabbitServer]]:
-    """Servers that a test may do anything to."""
-    made: list[RabbitServer] = []
-
-    def make(**settings: str) -> RabbitServer:
-        made.append(RabbitServer(tmp_path / f"rabbit{len(made)}", **settings))
-        return made[-1]
-
-    yield make
-    for server in made:
         server.kill()
 
 
@@ -183,7 +164,7 @@ def rabbit_app(rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     made: list[RabbitApp] = []
 
     def make(*queues: SLAQueueConfig, url: str = rabbit.url, **options: Any) -> RabbitApp:
-        if url == rabbit.url:  # which nobody kills
+        if url == rabbit.url:  # by which name nobody kills it
             monkeypatch.setattr("littleq.backends.rabbitmq.topology.NEWBORN_SECONDS", 0)
         config = Config(url=url, queues={each.name: each for each in queues}, flush_seconds=0.2)
         made.append(RabbitApp(url, config, **options))

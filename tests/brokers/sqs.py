@@ -20,6 +20,7 @@ from littleq.backends.base import TruthTable
 from littleq.config import Config, SLAQueueConfig
 from littleq.ledger.memory import MemoryLedger
 from littleq.stack import install
+from tests.brokers.leash import Leashed
 from tests.conftest import free_port, unavailable
 
 START_SECONDS = 30.0
@@ -48,7 +49,7 @@ class MotoServer:
         if not program.exists():
             unavailable("moto_server is not here: pip install 'moto[server]'")
         log = (self.folder / "moto.log").open("ab")
-        self.process = subprocess.Popen(
+        self.process = Leashed(
             [str(program), "-H", "127.0.0.1", "-p", str(self.port)], stdout=log, stderr=log
         )
         deadline = time.monotonic() + START_SECONDS

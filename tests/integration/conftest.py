@@ -1,6 +1,6 @@
 """Fixtures of `tests.support` and `tests.brokers`."""
 
-from tests.brokers.rabbitmq import own_rabbit, queue, rabbit, rabbit_app
+from tests.brokers.rabbitmq import queue, rabbit, rabbit_app
 from tests.brokers.sqs import aws, moto_server, sqs_app
 from tests.support import dramatiq_processes, make_app, our_app
 
@@ -10,7 +10,6 @@ __all__ = [
     "make_app",
     "moto_server",
     "our_app",
-    "own_rabbit",
     "queue",
     "rabbit",
     "rabbit_app",

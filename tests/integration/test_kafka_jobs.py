@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from littleq import job, passage
 from littleq.backends.base import Sending
 from littleq.backends.kafka.sending import Outgoing
 from littleq.config import SLAQueueConfig
+from littleq.ledger import fields
 from littleq.middleware import SLATimer
 from tests.brokers.kafka import KafkaApp, kafka_app, kafka_server, kafka_url
 from tests.support import eventually
@@ -204,3 +206,18 @@ def test_jobs_that_may_have_been_handed_out_before_are_said_to_be(shared: Any) -
         timer.before_process_message = before
     assert seen == ["perhaps"], "this young partition has no thousand jobs behind it"
     shared.done.clear()
+
+
+def test_letters_that_have_expired_count_as_purged(kafka_app: Make) -> None:
+    app = kafka_app(replace(FAST, max_retries=0, dead_retention_seconds=0.05))
+    job_of = app.actor(lambda: None, actor_name="a", queue_name="q").message()
+    consumer = app.broker.consume("q", prefetch=1, timeout=200)
+    app.broker.enqueue(job_of)
+    consumer.nack(eventually(lambda: next(consumer), what="a job"))
+    eventually(lambda: app.truth().dead == 1)
+    assert eventually(lambda: app.broker.expire_dead_letters("q")) == 1
+    recorder = app.broker.littleq_gate.admission.recorder
+    assert recorder.flush()
+    assert recorder._ledger.snapshot(["q"]).queue("q").totals[fields.PURGED] == 1
+    assert app.truth().dead == 0
+    consumer.close()

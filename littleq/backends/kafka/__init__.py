@@ -48,5 +48,6 @@ def kafka_backend(broker: KafkaBroker) -> Backend:
         ping=broker.ping,
         serves=broker.address.is_at,
         most_workers=broker.partitions,
+        tell_purged=broker.tell_purged,
     )
     return in_plain_words(backend, f"kafka://{broker.address.servers}", Diagnosis(broker.address).trouble)

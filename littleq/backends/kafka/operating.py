@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ class Operated(Broker):
     lags: Lags
     dead_letters: KafkaDeadLetters
     dead_retention: Mapping[str, float] = MappingProxyType({})
+    _tell: Callable[[str, int], object] | None = None
 
     def configure(self, config: Config) -> None:
         """Take over what the configuration says about queues. Called by `littleq.install`."""
@@ -51,7 +52,14 @@ class Operated(Broker):
     def expire_dead_letters(self, queue_name: str) -> int:
         """Delete the letters of a queue that died longer ago than it keeps them; how many. They count as purged."""
         keep = self.dead_retention.get(queue_name)
-        return 0 if keep is None else self.dead_letters.expire(queue_name, keep)
+        expired = 0 if keep is None else self.dead_letters.expire(queue_name, keep)
+        if expired and self._tell is not None:
+            self._tell(queue_name, expired)
+        return expired
+
+    def tell_purged(self, tell: Callable[[str, int], object]) -> None:
+        """Whom to tell of letters that have expired."""
+        self._tell = tell
 
     def partitions(self, queue_name: str) -> int | None:
         """How many processes can work on a queue at a time; None: its topic is not there yet, or the server is away."""

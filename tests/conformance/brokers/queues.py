@@ -69,7 +69,8 @@ def test_what_was_admitted_once_is_never_refused(stage: Stage) -> None:
         except littleq.Overloaded:
             break
         admitted += 1
-    assert 9 <= admitted <= 10
+    # A sampled depth counts a job on its way twice, at worst: one by each of two samples.
+    assert 8 <= admitted <= 10
     app.work()
     app.ran(queue, 1, *range(10, 10 + admitted))
     app.rest()

@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from littleq.errors import LittleQError
+
 if TYPE_CHECKING:
     from multiprocessing.util import Finalize
 
@@ -183,10 +185,18 @@ class Background:
     def _attempt(self) -> None:
         try:
             self._task()
-        except Exception:
+        except Exception as error:
             if not self._failing:
                 self._failing = True
-                logger.exception("%s fails; it is tried again every %g s", self._name, self.interval_seconds)
+                # A sentence of ours says it all; anything else may be a bug.
+                logger.log(
+                    logging.WARNING if isinstance(error, LittleQError) else logging.ERROR,
+                    "%s fails%s; it is tried again every %g s",
+                    self._name,
+                    f" ({error})" if isinstance(error, LittleQError) else "",
+                    self.interval_seconds,
+                    exc_info=not isinstance(error, LittleQError),
+                )
         else:
             if self._failing:
                 self._failing = False

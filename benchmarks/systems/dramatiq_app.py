@@ -30,6 +30,8 @@ class App:
     """One mode's broker with its actors, on one queue."""
 
     def __init__(self, mode: str, url: str, queue: str = "bench") -> None:
+        if mode == "confirmed":  # the others have a namespace; Dramatiq's RabbitmqBroker knows none
+            queue += "-confirmed"
         self.broker = _broker(mode, url, queue)
         self.queue = queue
         self._mode = mode

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from littleq.background import Background, at_process_exit, not_at_process_exit
+from littleq.errors import BackendError
 
 ROOT = Path(__file__).parents[2]
 LONG = 3600.0  # an interval that no test waits for
@@ -288,3 +289,16 @@ def test_what_was_never_registered_can_be_unregistered() -> None:
     not_at_process_exit(print)
     at_process_exit(print)
     not_at_process_exit(print)
+
+
+def test_a_server_that_is_away_is_one_line_without_a_traceback(
+    make: Callable[[float], Background], task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    background = make(LONG)
+    task.error = BackendError("The server is away: start it.")
+    background.wake()
+    task.wait()
+    background.stop()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and not record.exc_info
+    assert "fails (The server is away: start it.); it is tried again every" in record.getMessage()

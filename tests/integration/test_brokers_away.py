@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,14 @@ def test_kafka_says_why_it_does_not_let_us_in(
     assert (code, out) == (2, "")
     assert f"kafka://{host} refuses these credentials (" in err and "SASL" in err
     assert err.count("\n") == 1 and "hunter2" not in err
+
+
+def test_a_server_that_says_nothing_does_not_answer(littleq: Any) -> None:
+    """pika has a class of its own for that, which is none of its connection errors."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        code, out, err = littleq("queue", "list", "--url", f"amqp://{host}?stack_timeout=1")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"littleq: The RabbitMQ server at amqp://{host} does not answer: start it, or name another with --url.\n"
+    )

@@ -121,7 +121,7 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
         for each in quick:
             each.socket_timeout, each.stack_timeout = PING_SECONDS / 2, PING_SECONDS
         with quietly():
-            pika.BlockingConnection(quick).close()
+            connect(quick).close()
 
     def server_version(self) -> tuple[int, ...]:
         """The first two numbers of the server's version."""

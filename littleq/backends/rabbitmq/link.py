@@ -53,7 +53,7 @@ class Link:
         self._tags: list[str] = []
         self._asked_at = 0.0
         self.answered_at = 0.0
-        self._connection = pika.BlockingConnection(parameters)
+        self._connection = connect(parameters)
         try:
             self._channel = self._connection.channel()
             self._channel.basic_qos(prefetch_count=prefetch)

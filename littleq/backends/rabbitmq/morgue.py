@@ -81,7 +81,7 @@ def corpse_of(properties: pika.BasicProperties, body: bytes) -> Corpse:
 @contextmanager
 def reading(broker: RabbitmqBroker, queue: str) -> Iterator[Iterator[Held]]:
     """All dead letters of a queue, in hand one after the other; afterwards what was not deleted is back."""
-    connection = pika.BlockingConnection(broker.parameters)
+    connection = connect(broker.parameters)
     in_all = InAll()
     try:
         yield _read(broker, connection, queue, in_all)
@@ -157,7 +157,7 @@ class InHand:
     def _open(self) -> None:
         self._let_go()
         places = [p for p in self._broker.letter_places(self._queue) if self._broker.count(p) is not None]
-        self._connection = pika.BlockingConnection(self._broker.parameters)
+        self._connection = connect(self._broker.parameters)
         self._channels = {place: self._connection.channel() for place in places}
         self._used_at = time.monotonic()
         threading.Thread(target=self._close_when_idle, name="littleq-letters", daemon=True).start()

@@ -110,7 +110,7 @@ class RabbitmqTransfer:
     def _get(self, kind: Kind, place: str) -> Parcel | None:
         if self._channel is None or not self._channel.is_open:
             self._held.clear()  # they went back with their connection
-            self._connection = pika.BlockingConnection(self._broker.parameters)
+            self._connection = connect(self._broker.parameters)
             self._channel = self._connection.channel()
         method, properties, body = self._channel.basic_get(place)
         if method is None:
@@ -141,7 +141,7 @@ class RabbitmqTransfer:
         with in_dramatiqs_words():
             publications = [self._publication(batch, parcel) for parcel in parcels]
             if self._outlet is None or not self._outlet.is_open:
-                self._outlet = Outlet(pika.BlockingConnection(self._broker.parameters))
+                self._outlet = Outlet(connect(self._broker.parameters))
             fates: list[Fate | None] = [None] * len(publications)
             self._outlet.publish(publications, fates)
         return {parcel.parcel_id for parcel, fate in zip(parcels, fates, strict=True) if fate == "in"}
@@ -151,7 +151,7 @@ class RabbitmqTransfer:
         found: set[str] = set()
         with in_dramatiqs_words():
             has_workers = any(self._workers(place) for place in self._broker.topology.places(self._queue))
-            connection = pika.BlockingConnection(self._broker.parameters)
+            connection = connect(self._broker.parameters)
             try:  # all of it stays in hand until the end: nothing moves on meanwhile
                 for properties in self._look_through(connection):
                     parcel_id = wanted.get(str((properties.headers or {}).get(MOVED)))

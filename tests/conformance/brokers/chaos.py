@@ -7,12 +7,13 @@ import os
 from tests.chaos.brokers import Chaos
 from tests.conformance.brokers.stage import Stage
 
-#: One kill for so many jobs, and two at least.
+#: One kill for so many jobs, and two at least, unless KILLS says how many.
 JOBS_PER_KILL = 4000
 
 
 def test_what_was_sent_is_done_or_dead(stage: Stage, valkey_url: str) -> None:
     jobs = int(os.environ.get("JOBS", stage.subject.chaos_jobs))
-    story = Chaos(stage, valkey_url, jobs, max(2, jobs // JOBS_PER_KILL)).run()
+    kills = int(os.environ.get("KILLS", max(2, jobs // JOBS_PER_KILL)))
+    story = Chaos(stage, valkey_url, jobs, kills).run()
     print(f"{stage.subject.name}: {story}")
     assert story.twice <= story.kills * stage.subject.window

@@ -145,7 +145,7 @@ class RabbitApp(App):
 
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """A server of the session's: its start takes seconds. Who kills it starts it again, and leaves it as it was."""
+    """A server of the session's. Never stop it in a test: start another one."""
     server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
     try:
         yield server.start()
@@ -164,7 +164,7 @@ def rabbit_app(rabbit: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     made: list[RabbitApp] = []
 
     def make(*queues: SLAQueueConfig, url: str = rabbit.url, **options: Any) -> RabbitApp:
-        if url == rabbit.url:  # by which name nobody kills it
+        if url == rabbit.url:  # which nobody kills
             monkeypatch.setattr("littleq.backends.rabbitmq.topology.NEWBORN_SECONDS", 0)
         config = Config(url=url, queues={each.name: each for each in queues}, flush_seconds=0.2)
         made.append(RabbitApp(url, config, **options))

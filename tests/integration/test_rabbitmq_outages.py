@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,17 +18,20 @@ from tests.support import eventually
 MakeApp = Callable[..., RabbitApp]
 
 
-@pytest.fixture
-def url(rabbit: RabbitServer) -> str:
-    """The session's server, which these tests harm, and leave as they found it. By another name: it does forget queues
-    that are too young when it is killed."""
-    return f"{rabbit.url}&heartbeat=15"
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One for all of this module: each test leaves it as it found it. It waits two seconds for an ack."""
+    found = RabbitServer(tmp_path_factory.mktemp("own"), consumer_timeout="2000")
+    try:
+        yield found.start()
+    finally:
+        found.kill()
 
 
 def test_a_server_that_is_killed_under_load_loses_nothing_that_it_confirmed(
-    rabbit: RabbitServer, url: str, rabbit_app: MakeApp, queue: str, caplog: pytest.LogCaptureFixture
+    server: RabbitServer, rabbit_app: MakeApp, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = rabbit_app(SLAQueueConfig(queue, admission="off", min_backoff_seconds=0.1), url=url)
+    app = rabbit_app(SLAQueueConfig(queue, admission="off", min_backoff_seconds=0.1), url=server.url)
     ran: Counter[int] = Counter()
     done: set[int] = set()
 
@@ -60,8 +63,8 @@ def test_a_server_that_is_killed_under_load_loses_nothing_that_it_confirmed(
     app.work(threads=4)
     sender.start()
     eventually(lambda: len(done) > 100)
-    rabbit.kill()
-    rabbit.start()
+    server.kill()
+    server.start()
     before = len(confirmed)
     eventually(lambda: len(confirmed) > before + 100, 60)
     stop.set()
@@ -79,14 +82,14 @@ def test_a_server_that_is_killed_under_load_loses_nothing_that_it_confirmed(
 
 
 def test_a_server_without_memory_takes_no_jobs_in_and_workers_go_on(
-    rabbit: RabbitServer, url: str, rabbit_app: MakeApp, queue: str
+    server: RabbitServer, rabbit_app: MakeApp, queue: str
 ) -> None:
-    app = rabbit_app(SLAQueueConfig(queue, admission="off"), url=f"{url}&blocked_connection_timeout=1")
+    app = rabbit_app(SLAQueueConfig(queue, admission="off"), url=f"{server.url}&blocked_connection_timeout=1")
     seen: list[int] = []
     actor = app.actor(seen.append, actor_name="work", queue_name=queue)
     for number in range(50):
         actor.send(number)
-    rabbit.run("set_vm_memory_high_watermark", "0.00001")
+    server.run("set_vm_memory_high_watermark", "0.00001")
     try:
         began = time.monotonic()
         with pytest.raises(ConnectionClosed, match="short of memory or disk") as raised:
@@ -97,7 +100,7 @@ def test_a_server_without_memory_takes_no_jobs_in_and_workers_go_on(
         eventually(lambda: len(seen) == 50)
         eventually(lambda: app.broker.count(queue) == 0)
     finally:
-        rabbit.run("set_vm_memory_high_watermark", "0.6")
+        server.run("set_vm_memory_high_watermark", "0.6")
     eventually(lambda: _sends(actor, 51))
     eventually(lambda: 51 in seen)
     # A job that was refused may be in all the same: nobody knows what a server does that does not answer.
@@ -114,16 +117,9 @@ def _sends(actor: Any, number: int) -> bool:
 
 
 def test_a_job_that_outlasts_the_servers_patience_runs_once(
-    rabbit: RabbitServer, url: str, rabbit_app: MakeApp, queue: str, caplog: pytest.LogCaptureFixture
+    server: RabbitServer, rabbit_app: MakeApp, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rabbit.run("eval", "application:set_env(rabbit, consumer_timeout, 2000).")
-    try:
-        _outlasts(rabbit_app(SLAQueueConfig(queue, admission="off"), url=url), queue, caplog)
-    finally:
-        rabbit.run("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
-
-
-def _outlasts(app: RabbitApp, queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = rabbit_app(SLAQueueConfig(queue, admission="off"), url=server.url)
     seen, go = [], threading.Event()
 
     def work(number: int) -> None:
@@ -144,15 +140,13 @@ def _outlasts(app: RabbitApp, queue: str, caplog: pytest.LogCaptureFixture) -> N
     assert sorted(seen) == [1, 2]
 
 
-def test_a_queue_that_is_deleted_is_made_again(
-    rabbit: RabbitServer, url: str, rabbit_app: MakeApp, queue: str
-) -> None:
-    app, seen = rabbit_app(SLAQueueConfig(queue, arrival_rate=100, sla_seconds=1), url=url), []
+def test_a_queue_that_is_deleted_is_made_again(server: RabbitServer, rabbit_app: MakeApp, queue: str) -> None:
+    app, seen = rabbit_app(SLAQueueConfig(queue, arrival_rate=100, sla_seconds=1), url=server.url), []
     actor = app.actor(seen.append, actor_name="work", queue_name=queue)
     app.work(threads=1)
     actor.send_with_options(args=(1,), delay=30)
     eventually(lambda: seen == [1])
-    with rabbit.channel() as channel:
+    with server.channel() as channel:
         for name in (queue, f"{queue}@first.0", f"{queue}@due.00", f"{queue}@due.01"):
             channel.queue_delete(name)
         channel.exchange_delete(f"{queue}@due.00")

@@ -16,6 +16,7 @@ import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker as DramatiqRabbitmqBroker
 from pika import exceptions
 
+from littleq.backends.rabbitmq.connecting import connect
 from littleq.backends.rabbitmq.long_jobs import version_of
 from littleq.backends.rabbitmq.management import Management
 from littleq.backends.rabbitmq.outages import ERRORS, in_words
@@ -65,6 +66,23 @@ class ConnectedBroker(DramatiqRabbitmqBroker):
 
     def after_fork_in_child(self) -> None:
         self._start_afresh()
+
+    @property
+    def connection(self) -> pika.BlockingConnection:
+        """This thread's.
+
+        Raises:
+            pika.exceptions.AMQPConnectionError: there is no server.
+        """
+        found: pika.BlockingConnection | None = getattr(self.state, "connection", None)
+        if found is None:
+            found = self.state.connection = connect(self.parameters)
+            self.connections.add(found)
+        return found
+
+    @connection.deleter
+    def connection(self) -> None:
+        vars(DramatiqRabbitmqBroker)["connection"].__delete__(self)
 
     def forget_places(self) -> None:
         """Something on the server was deleted that this process had declared."""

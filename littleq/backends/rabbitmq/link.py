@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 import pika
 from pika import exceptions
 
+from littleq.backends.rabbitmq.connecting import connect
+
 #: How often an idle server is asked for a sign of life, in seconds. Only so it is known to be there.
 ASK_SECONDS = 1.0
 #: Jobs of plain Dramatiq's delay queue that are on their way to our ladder.

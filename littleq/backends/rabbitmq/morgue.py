@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pika
 from pika import exceptions
 
+from littleq.backends.rabbitmq.connecting import connect
 from littleq.backends.rabbitmq.headers import DIED
 from littleq.backends.rabbitmq.quiet import quietly
 

@@ -19,6 +19,7 @@ from pika import exceptions
 
 from littleq.backends.forms import encoded, ready_form
 from littleq.backends.rabbitmq.broker import RabbitmqBroker
+from littleq.backends.rabbitmq.connecting import connect
 from littleq.backends.rabbitmq.headers import DIED, DUE
 from littleq.backends.rabbitmq.morgue import corpse_of
 from littleq.backends.rabbitmq.outages import in_dramatiqs_words

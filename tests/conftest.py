@@ -106,6 +106,17 @@ def in_fork() -> Callable[[Callable[[], Any]], Any]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _settings_end_with_their_test() -> Iterator[None]:
+    """A command that is run in this process hands its options on to the app that it imports by LITTLEQ_* variables."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("LITTLEQ_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("LITTLEQ_")]:
+        if name not in before:
+            del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_is_heard() -> None:
     """A shell without job control starts what runs in the background deaf to it, and so all that tests start."""

@@ -184,7 +184,9 @@ class Kafka(Subject):
 
     long_seconds = 8.0
     machine_recovery = 6.0
-    window = 200  # what is done between two commits, a tenth of a second; tansu forgets what else a commit says
+    window = (
+        200  # what is done between two commits, a tenth of a second; tansu forgets what else a commit says
+    )
 
     @classmethod
     def at_hand(cls, name: str, request: pytest.FixtureRequest) -> Subject:

@@ -12,6 +12,7 @@ from dramatiq import Message, Retry
 from dramatiq.common import current_millis
 
 import littleq
+from littleq.backends.rabbitmq.browsing import MOST_A_CHANNEL
 from littleq.backends.rabbitmq.ladder import climb
 from littleq.config import SLAQueueConfig
 from tests.brokers.rabbitmq import RabbitApp, RabbitServer
@@ -170,6 +171,27 @@ def test_purging_takes_what_is_named_and_keeps_the_others_in_order(
     assert store.expire(queue, 3600) == 0
     assert store.expire(queue, 0) == 4
     assert app.truth(queue).dead == 0
+
+
+def test_all_letters_are_read_however_many_a_channel_may_hold(
+    rabbit: RabbitServer, rabbit_app: MakeApp, queue: str
+) -> None:
+    """A quorum queue puts 2,000 into one consumer's hands."""
+    app = rabbit_app(SLAQueueConfig(queue, admission="off"))
+    app.actor(lambda: None, actor_name="work", queue_name=queue)
+    app.broker.declare_queue(queue, ensure=True)
+    place = f"{queue}.XQ"
+    numbers = range(2 * MOST_A_CHANNEL + 50)
+    connection = pika.BlockingConnection(app.broker.parameters)
+    channel = connection.channel()  # without confirms: it is quick
+    for number in numbers:
+        body = Message(queue, "work", (number,), {}, {}).encode()
+        channel.basic_publish("", place, body, pika.BasicProperties(delivery_mode=2, message_id=str(number)))
+    connection.close()
+    letters = app.backend.dead_letters
+    eventually(lambda: letters.count(queue) == len(numbers), what="all letters")
+    assert sorted(letter.args[0] for letter in letters.letters(queue)) == list(numbers)
+    eventually(lambda: letters.count(queue) == len(numbers), what="the return of all of them")
 
 
 def test_what_cannot_be_read_or_has_no_actor_is_a_dead_letter(

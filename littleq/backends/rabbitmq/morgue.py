@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pika
 from pika import exceptions
 
+from littleq.backends.rabbitmq.browsing import all_in_hand
 from littleq.backends.rabbitmq.connecting import connect
 from littleq.backends.rabbitmq.headers import DIED
 from littleq.backends.rabbitmq.quiet import quietly
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: How long the server may take to show again what was given back, in seconds.
 RETURN_SECONDS = 1.0
-#: A server that says nothing for so long while letters are read has no more of them.
-SILENCE_SECONDS = 1.0
 #: For how long letters stay in hand after a question, in seconds.
 IN_HAND_SECONDS = 1.0
 #: The server's reason for a job that was handed out too often.
@@ -94,14 +92,7 @@ def _read(
     broker: RabbitmqBroker, connection: pika.BlockingConnection, queue: str, in_all: InAll
 ) -> Iterator[Held]:
     for place in broker.letter_places(queue):
-        there = broker.count(place)
-        if not there:
-            continue
-        channel = connection.channel()
-        found = channel.consume(place, inactivity_timeout=SILENCE_SECONDS)
-        for method, properties, body in islice(found, there):
-            if method is None:
-                break
+        for channel, method, properties, body in all_in_hand(connection, place, broker.count(place) or 0):
             in_all.letters += 1
             yield Held(corpse_of(properties, body), channel, method.delivery_tag, in_all)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Final
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from pika import exceptions
 
 from littleq.backends.forms import encoded, ready_form
 from littleq.backends.rabbitmq.broker import RabbitmqBroker
+from littleq.backends.rabbitmq.browsing import all_in_hand
 from littleq.backends.rabbitmq.connecting import connect
 from littleq.backends.rabbitmq.headers import DIED, DUE
 from littleq.backends.rabbitmq.morgue import corpse_of
@@ -41,8 +41,6 @@ from littleq.backends.transfer import (
 
 #: Header of what a move brought: its name, the batch, and the id that the job had.
 MOVED: Final = "littleq-moved"
-#: A queue that gives nothing for so long while it is looked through has no more, in seconds.
-SILENCE_SECONDS = 1.0
 
 
 class RabbitmqTransfer:
@@ -196,13 +194,7 @@ class RabbitmqTransfer:
         """The properties of all there is."""
         for kind in ("delayed", "ready", "dead"):
             for place in self._places(kind):
-                there = self._broker.count(place) or 0
-                channel = connection.channel()
-                for method, properties, _ in islice(
-                    channel.consume(place, inactivity_timeout=SILENCE_SECONDS), there
-                ):
-                    if method is None:
-                        break
+                for _, _, properties, _ in all_in_hand(connection, place, self._broker.count(place) or 0):
                     yield properties
 
 
